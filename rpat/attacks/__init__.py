@@ -1,0 +1,1 @@
+"""Attacks: one PGD with the norm as its only open place, and AutoAttack."""

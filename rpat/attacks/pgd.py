@@ -1,0 +1,81 @@
+"""Projected gradient descent on the images; the one loop behind every attack of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from rpat.attacks.norms import L2, NORMS, Linf, Size
+from rpat.config import AttackConfig, ThreatConfig
+from rpat.step import mode
+
+Ascent = Callable[[Tensor], Tensor]
+"""Logits [B, C] to the loss of each image [B] that the attack climbs."""
+
+Probe = Callable[[int, Tensor], None]
+"""Called with the iteration and the logits before each update."""
+
+
+def pgd(
+    model: nn.Module,
+    x: Tensor,
+    ascent: Ascent,
+    threat: ThreatConfig,
+    attack: AttackConfig,
+    generator: torch.Generator,
+    *,
+    epsilon: Size | None = None,
+    step_size: Size | None = None,
+    probe: Probe | None = None,
+) -> Tensor:
+    """Return images [B, 3, H, W] of [0, 1] within `threat` around `x` that climb `ascent`.
+
+    The last iterate is returned. The gradient is taken with respect to the images alone:
+    parameter gradients are neither computed nor touched, and the network's mode is restored.
+    With `attack.bn = "train"` the passes move BatchNorm's running statistics; `closing_forward`
+    and `double_forward` add the passes that some releases make, which matter only for those.
+    `epsilon` and `step_size` override the configured ones, per image where they are tensors.
+    """
+    norm = NORMS[threat.norm]
+    radius = threat.epsilon if epsilon is None else epsilon
+    length = attack.step_size if step_size is None else step_size
+    x = x.detach()
+    with mode(model, attack.bn == "train"):
+        x_adv = x + norm.start(attack.start, x, radius, generator)
+        if not attack.start.startswith("normal"):  # TRADES and MART clip after the first step
+            x_adv = x_adv.clamp(0, 1)
+        for k in range(attack.steps):
+            gradient = _gradient(model, x_adv, ascent, attack, k, probe)
+            moved = x_adv - x + norm.ascend(gradient, length, attack.floor)
+            x_adv = _into_ball(norm, x, moved, radius, attack.order)
+        if attack.closing_forward:
+            with torch.no_grad():
+                model(x_adv)
+    return x_adv.detach()
+
+
+def _gradient(
+    model: nn.Module, x: Tensor, ascent: Ascent, attack: AttackConfig, k: int, probe: Probe | None
+) -> Tensor:
+    x = x.detach().requires_grad_()
+    if attack.double_forward:
+        with torch.no_grad():
+            model(x)
+    with torch.enable_grad():
+        logits = model(x)
+        if probe is not None:
+            probe(k, logits.detach())
+        loss = ascent(logits)
+        loss = loss.sum() if attack.reduction == "sum" else loss.mean()
+    return torch.autograd.grad(loss, x)[0]
+
+
+def _into_ball(
+    norm: type[Linf] | type[L2], x: Tensor, delta: Tensor, radius: Size, order: str
+) -> Tensor:
+    if order == "project-clip":
+        return (x + norm.project(delta, radius)).clamp(0, 1)
+    clipped = (x + delta).clamp(0, 1) - x
+    return (x + norm.project(clipped, radius)).clamp(0, 1)  # the clamp removes rounding only

@@ -1,0 +1,547 @@
+"""What a run is: one frozen, validated value.
+
+`RunConfig` holds every number that decides a run's result. It is built by a recipe
+(`rpat.recipes`), changed only by `RunConfig.override`, written to `config.json`, and read by
+the training process; nothing downstream fills in or derives a value. Pixels live on [0, 1];
+radii and steps may be written as fractions (`8/255`) and are stored as floats.
+
+To add a method, add its knobs class below with `@method` and a class of the same name in
+`rpat/methods/`; what stacks on any method is a `@wrapper` with its class in `rpat/wrappers/`.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+from rpat.errors import ConfigError
+from rpat.knobs import Section, fields, from_dict, knob, number, section, to_dict, unknown
+
+SCHEMA = 1
+NORMS = ("linf", "l2")
+MODELS = ("resnet8", "resnet18", "resnet26-bottleneck", "preactresnet18", "wrn-34-10")
+MODES = ("reference", "exact", "fast")
+PASSES = ("none", "pgd", "aa")
+WRAPPER_ORDER = (
+    "kd", "cure", "rpat", "awp", "clean-pass", "adr", "rebat", "rpat++", "wa", "swa",
+)  # fmt: skip
+"""Canonical nesting, innermost first: equal stacks have equal fingerprints."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DatasetFacts:
+    """What is known about a data set before its files are opened."""
+
+    title: str
+    classes: int
+    image_size: int
+    n_train: int
+    n_test: int
+    known: bool = True
+
+
+DATASETS = {
+    "digits": DatasetFacts("Digits", 10, 32, 1437, 360),
+    "cifar10": DatasetFacts("CIFAR-10", 10, 32, 50_000, 10_000),
+    "cifar100": DatasetFacts("CIFAR-100", 100, 32, 50_000, 10_000),
+    "tiny-imagenet": DatasetFacts("Tiny-ImageNet", 200, 64, 100_000, 10_000),
+    "image-folder": DatasetFacts("Image folder", 0, 0, 0, 0, known=False),
+}
+
+
+# --------------------------------------------------------------------------- sections
+
+
+@section("data")
+class DataConfig(Section):
+    """Which images, and what is done to them before the network sees them."""
+
+    name: str = knob("data set", default="cifar10", choices=tuple(DATASETS))
+    source: str = knob(
+        "where the images come from",
+        default="official",
+        choices=("official", "image-folder", "embedded"),
+    )
+    dir: str = knob("folder that holds the data set", default="", identity=False)
+    val_n: int = knob("training images held out to select on", default=0, low=0)
+    train_n: int = knob("class-balanced subset of the training images; 0: all", default=0, low=0)
+    test_n: int = knob("class-balanced subset of the test images; 0: all", default=0, low=0)
+    augment: str = knob("augmentation", default="crop-flip", choices=("none", "crop", "crop-flip"))
+    padding: int = knob(
+        "pixels added on each side before the random crop", default=4, low=0, high=32
+    )
+    padding_mode: str = knob("what is padded", default="zero", choices=("zero", "reflect"))
+
+
+@section("model")
+class ModelConfig(Section):
+    """The network. It takes images on [0, 1]; normalisation is its optional first layer."""
+
+    name: str = knob("network", default="resnet18", choices=MODELS)
+    normalize: str = knob(
+        "statistics of the in-model normalisation",
+        default="none",
+        choices=("none", *list(DATASETS)[1:4]),
+    )
+
+
+@section("threat")
+class ThreatConfig(Section):
+    """The ball around each image that an adversary may use."""
+
+    norm: str = knob("norm of the perturbation", default="linf", choices=NORMS)
+    epsilon: float = knob("radius, in pixels on [0, 1]", default=8 / 255, low=0)
+
+    def check(self) -> None:
+        """Catch radii on the 0..255 scale."""
+        limit = 1.0 if self.norm == "linf" else 5.0
+        if self.epsilon > limit:
+            whole = f"{self.epsilon:g}"
+            raise ConfigError(
+                f"threat.epsilon is {whole}; pixels live in [0, 1], so write {whole}/255, "
+                f"not {whole}"
+            )
+
+
+def start_word(value: Any) -> str:
+    """Read the name of a start distribution; `normal:SIGMA` carries its standard deviation."""
+    text = str(value)
+    if text in ("zero", "uniform", "box", "direction"):
+        return text
+    if text.startswith("normal:"):
+        return f"normal:{number(text.removeprefix('normal:')):g}"
+    raise ValueError("write zero, uniform, box, direction or normal:SIGMA")
+
+
+def floor_word(value: Any) -> str:
+    """Read how a gradient's norm is kept from zero: `max:TINY` or `add:TINY`."""
+    kind, _, tiny = str(value).partition(":")
+    if kind not in ("max", "add") or not tiny:
+        raise ValueError("write max:TINY or add:TINY, for example max:1e-6")
+    return f"{kind}:{number(tiny):g}"
+
+
+@section("attack")
+class AttackConfig(Section):
+    """How training images are crafted. The differences between methods are data here."""
+
+    steps: int = knob("gradient steps; 0 keeps the start", default=10, low=0)
+    step_size: float = knob("length of a step, in pixels on [0, 1]", default=2 / 255, low=0, high=5)
+    start: str = knob("start distribution", default="uniform", parse=start_word)
+    order: str = knob(
+        "after a step: project on the ball and clip to [0, 1], in which order",
+        default="project-clip",
+        choices=("clip-project", "project-clip"),
+    )
+    bn: str = knob("BatchNorm while crafting", default="eval", choices=("eval", "train"))
+    reduction: str = knob(
+        "of the ascended loss over the batch; matters with l_2",
+        default="sum",
+        choices=("sum", "mean"),
+    )
+    floor: str = knob("l_2: guard of the gradient's norm", default="add:1e-08", parse=floor_word)
+    closing_forward: bool = knob("one more forward pass after the last step", default=False)
+    double_forward: bool = knob("two forward passes a step", default=False)
+
+
+@section("optim")
+class OptimConfig(Section):
+    """Stochastic gradient descent."""
+
+    lr: float = knob("initial learning rate", default=0.1, above=0)
+    momentum: float = knob("momentum (not Nesterov)", default=0.9, low=0, high=1)
+    weight_decay: float = knob("weight decay, on all parameters", default=5e-4, low=0)
+    batch_size: int = knob("images a step, over all devices", default=128, low=2)
+
+
+@section("schedule")
+class ScheduleConfig(Section):
+    """Length of the run and its learning rate over time."""
+
+    epochs: int = knob("epochs", default=110, low=1)
+    milestones: tuple[float, ...] = knob(
+        "decay points as fractions of the run", default=(100 / 110, 105 / 110), above=0, high=1
+    )
+    decay: float = knob(
+        "the learning rate is divided by this at a milestone", default=10.0, above=0
+    )
+    granularity: str = knob(
+        "when the learning rate changes", default="epoch", choices=("epoch", "iteration")
+    )
+
+
+@section("eval")
+class EvalConfig(Section):
+    """What is measured on held-out images, each epoch and at the end.
+
+    What only the end of the run sees is no part of the experiment's identity: it can be measured
+    again at any time, and every evaluation records its own settings.
+    """
+
+    attack: str = knob(
+        "evaluation at the end of the run", default="pgd", choices=PASSES, identity=False
+    )
+    steps: int = knob("PGD steps of the final evaluation", default=20, low=1, identity=False)
+    selection_steps: int = knob("PGD steps of each epoch's evaluation", default=10, low=1)
+    step_size: float = knob(
+        "length of a PGD step, in pixels on [0, 1]", default=2 / 255, above=0, high=5
+    )
+    start: str = knob("start distribution", default="uniform", parse=start_word)
+    order: str = knob(
+        "see attack.order", default="clip-project", choices=("clip-project", "project-clip")
+    )
+    reduction: str = knob("see attack.reduction", default="sum", choices=("sum", "mean"))
+    floor: str = knob("see attack.floor", default="max:1e-06", parse=floor_word)
+    aa_n: int = knob(
+        "class-balanced subset that AutoAttack sees; 0: all test images",
+        default=0,
+        low=0,
+        identity=False,
+    )
+    batch_size: int = knob("images a forward pass", default=500, low=1, identity=False)
+
+
+# --------------------------------------------------------------------------- methods, wrappers
+
+K = TypeVar("K")
+METHODS: dict[str, type[MethodConfig]] = {}
+WRAPPERS: dict[str, type[WrapperConfig]] = {}
+
+
+class Knobs(Section):
+    """Base of the knobs of a method or wrapper; the class attributes describe it to people."""
+
+    __slots__ = ()
+    NAME: ClassVar[str] = ""
+    TITLE: ClassVar[str] = ""
+    CITATION: ClassVar[str] = ""
+    OBJECTIVE: ClassVar[str] = ""
+    REFUSES: ClassVar[Mapping[str, str]] = {}
+    """Wrappers that make no sense on this one, each with the reason."""
+
+
+class MethodConfig(Knobs):
+    """Base of every method's knobs."""
+
+    __slots__ = ()
+
+
+class WrapperConfig(Knobs):
+    """Base of the knobs of what stacks on any method."""
+
+    __slots__ = ()
+
+
+def _register(
+    registry: dict[str, Any], name: str, facts: Mapping[str, Any]
+) -> Callable[[type[K]], type[K]]:
+    def decorate(cls: type[K]) -> type[K]:
+        made = section(name)(cls)
+        for attribute, value in {"NAME": name, **facts}.items():
+            setattr(made, attribute, value)
+        registry[name] = made
+        return made
+
+    return decorate
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(knob,))
+def method(
+    name: str, *, title: str, cite: str, objective: str, refuses: Mapping[str, str] | None = None
+) -> Callable[[type[K]], type[K]]:
+    """Register a method's knobs under the name that users write."""
+    facts = {"TITLE": title, "CITATION": cite, "OBJECTIVE": objective, "REFUSES": refuses or {}}
+    return _register(METHODS, name, facts)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(knob,))
+def wrapper(name: str, *, title: str, cite: str, objective: str) -> Callable[[type[K]], type[K]]:
+    """Register the knobs of a wrapper under the name that `--with` takes."""
+    facts = {"TITLE": title, "CITATION": cite, "OBJECTIVE": objective}
+    return _register(WRAPPERS, name, facts)
+
+
+@method(
+    "clean",
+    title="Clean training",
+    cite="-",
+    objective="CE(z(x), y)",
+    refuses={"rpat": "clean training makes no adversarial image to interpolate to"},
+)
+class CleanConfig(MethodConfig):
+    """Natural training; the reference of Fig. 2."""
+
+
+@method(
+    "random",
+    title="Random-noise training",
+    cite="-",
+    objective="CE(z(x + noise), y)",
+    refuses={"rpat": "random-noise training makes no adversarial image to interpolate to"},
+)
+class RandomConfig(MethodConfig):
+    """Training on uniform noise in the ball; the reference of Fig. 2."""
+
+
+@method(
+    "pgd-at",
+    title="PGD-AT",
+    cite="Madry et al., ICLR 2018",
+    objective="CE(z(x'), y)",
+)
+class PgdAtConfig(MethodConfig):
+    """Adversarial training on PGD examples."""
+
+
+@method(
+    "trades",
+    title="TRADES",
+    cite="Zhang et al., ICML 2019",
+    objective="CE(z(x), y) + beta * KL(p(x) || p(x'))",
+)
+class TradesConfig(MethodConfig):
+    """Knobs of TRADES."""
+
+    beta: float = knob("weight of the KL term", default=6.0, low=0)
+
+
+@method(
+    "mart",
+    title="MART",
+    cite="Wang et al., ICLR 2020",
+    objective="BCE(z(x'), y) + beta * mean (1 - p_y(x)) KL(p(x) || p(x'))",
+)
+class MartConfig(MethodConfig):
+    """Knobs of MART. The original uses beta 5; 6 is the value of the RPAT benchmark (D14)."""
+
+    beta: float = knob("weight of the misclassification-aware KL term", default=6.0, low=0)
+
+
+def alpha_word(value: Any) -> str | float:
+    """Read RPAT's alpha: a number in (0, 1), or `beta-` / `beta+` for a draw per batch."""
+    if value in ("beta-", "beta+"):
+        return str(value)
+    alpha = number(value)
+    if not 0 < alpha < 1:
+        raise ValueError("write a number between 0 and 1, or beta- or beta+")
+    return alpha
+
+
+@wrapper(
+    "rpat",
+    title="RPAT",
+    cite="Wang & Liu, ICCV 2025",
+    objective="+ lam * MSE(z(x~), (1-alpha) z(x) + alpha z(x')),  x~ = x + alpha (x' - x)",
+)
+class RpatConfig(WrapperConfig):
+    """Robust Perception: logits change evenly from the clean to the adversarial image."""
+
+    lam: float = knob("weight of the term", default=1.0, low=0)
+    alpha: str | float = knob(
+        "weight of the adversarial end; beta- and beta+ draw min or max of (b, 1-b), "
+        "b ~ Beta(0.75, 0.75), once a batch",
+        default=0.5,
+        parse=alpha_word,
+    )
+    form: str = knob(
+        "interp: as released; eq3: as printed, larger by 1/(alpha (1-alpha))^2",
+        default="interp",
+        choices=("interp", "eq3"),
+    )
+    criterion: str = knob(
+        "distance between the two logits (Fig. 4a)",
+        default="mse",
+        choices=("mse", "kl", "js", "cosine"),
+    )
+    start_epoch: int = knob("first epoch, from 0, in which the term is active", default=0, low=0)
+
+    def check(self) -> None:
+        """Eq. (3) is a statement about differences of logits: it needs the MSE."""
+        if self.form == "eq3" and self.criterion != "mse":
+            self.fail("criterion", "the eq3 form is defined for mse only")
+
+
+# --------------------------------------------------------------------------- the run
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "threat": ThreatConfig,
+    "attack": AttackConfig,
+    "optim": OptimConfig,
+    "schedule": ScheduleConfig,
+    "eval": EvalConfig,
+}
+
+
+@section("")
+class RunConfig(Section):
+    """Everything that decides a training run's result, and where it shall be computed."""
+
+    method: MethodConfig
+    wrappers: tuple[WrapperConfig, ...] = ()
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    threat: ThreatConfig = dataclasses.field(default_factory=ThreatConfig)
+    attack: AttackConfig = dataclasses.field(default_factory=AttackConfig)
+    optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    mode: str = knob("numeric mode", default="reference", choices=MODES)
+    seed: int = knob("seed of every random draw", default=0, low=0, high=2**31 - 1)
+    device: str = knob("auto, cpu or cuda:N", default="auto", identity=False)
+    log_every: int = knob(
+        "steps between two journaled step losses", default=50, low=1, identity=False
+    )
+    keep_every: int = knob(
+        "keep the weights of every N-th epoch; 0: none", default=0, low=0, identity=False
+    )
+
+    def check(self) -> None:
+        """Refuse what makes no sense together, with the reason."""
+        order = [WRAPPER_ORDER.index(w.NAME) for w in self.wrappers]
+        if order != sorted(set(order)):
+            names = ", ".join(w.NAME for w in self.wrappers)
+            raise ConfigError(f"wrappers are {names}; name each once, in canonical order")
+        for stacked in self.wrappers:
+            if reason := self.method.REFUSES.get(stacked.NAME):
+                raise ConfigError(f"--{stacked.NAME} on method '{self.method.NAME}': {reason}")
+        if self.mode != "reference":
+            raise ConfigError(
+                f"mode is {self.mode}; this version computes mode 'reference' only: "
+                "leave --mode out"
+            )
+        starts = {
+            "linf": ("zero", "uniform", "normal"),
+            "l2": ("zero", "box", "direction", "normal"),
+        }
+        for part in (self.attack, self.eval):
+            if part.start.partition(":")[0] not in starts[self.threat.norm]:
+                part.fail(
+                    "start", f"{self.threat.norm} takes {', '.join(starts[self.threat.norm])}"
+                )
+        if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
+            self.fail("device", "write auto, cpu or cuda:N")
+
+    def wrapper(self, name: str) -> Any:
+        """Return the knobs of a stacked wrapper, or None."""
+        return next((w for w in self.wrappers if name == w.NAME), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as plain JSON values, one key a section."""
+        out: dict[str, Any] = {"schema": SCHEMA, "method": self.method.NAME}
+        out["wrappers"] = [w.NAME for w in self.wrappers]
+        out[self.method.NAME] = to_dict(self.method)
+        out |= {w.NAME: to_dict(w) for w in self.wrappers}
+        out |= {name: to_dict(getattr(self, name)) for name in _SECTIONS}
+        return out | {name: getattr(self, name) for name in _PLAIN}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> RunConfig:
+        """Build a config from plain values; refuse unknown keys, sections and schemas.
+
+        Raises `ConfigError` with one line that names the key, the value and the remedy.
+        """
+        given = dict(values)
+        schema = given.pop("schema", SCHEMA)
+        if schema != SCHEMA:
+            raise ConfigError(f"schema is {schema}; this version of rpat reads schema {SCHEMA}")
+        name = given.pop("method", None)
+        if name not in METHODS:
+            raise ConfigError(f"method: {unknown(str(name), METHODS)}")
+        stacked = given.pop("wrappers", [])
+        for wrapped in stacked:
+            if wrapped not in WRAPPERS:
+                raise ConfigError(f"wrappers: {unknown(str(wrapped), WRAPPERS)}")
+        parts: dict[str, Any] = {
+            "method": from_dict(METHODS[name], given.pop(name, {}), name),
+            "wrappers": tuple(from_dict(WRAPPERS[w], given.pop(w, {}), w) for w in stacked),
+        }
+        for key, cls in _SECTIONS.items():
+            parts[key] = from_dict(cls, given.pop(key, {}), key)
+        parts |= {key: given.pop(key) for key in _PLAIN if key in given}
+        for key in given:
+            known = ["schema", "method", "wrappers", name, *stacked, *_SECTIONS, *_PLAIN]
+            raise ConfigError(f"{key}: {_absent_section(key) or unknown(key, known)}")
+        return RunConfig(**parts)
+
+    def override(self, changes: Mapping[str, Any]) -> RunConfig:
+        """Return a config with dotted keys changed, as `--set attack.steps=7` does."""
+        values = self.to_dict()
+        for dotted, value in changes.items():
+            *path, key = dotted.split(".")
+            place = values
+            for part in path:
+                if not isinstance(place.get(part), dict):
+                    place_names = [k for k, v in place.items() if isinstance(v, dict)]
+                    problem = _absent_section(part) or unknown(part, place_names)
+                    raise ConfigError(f"{dotted}: {problem}")
+                place = place[part]
+            if key not in place:
+                raise ConfigError(f"{dotted}: {unknown(key, place)}")
+            if isinstance(place[key], dict) or dotted in ("schema", "method", "wrappers"):
+                raise ConfigError(f"{dotted}={value}: name one value inside it, or use its option")
+            place[key] = value
+        return RunConfig.from_dict(values)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes two runs the same experiment: all but place, paths and pace."""
+        out = self.to_dict()
+        for name, part in [
+            *((n, getattr(self, n)) for n in _SECTIONS),
+            (self.method.NAME, self.method),
+            *((w.NAME, w) for w in self.wrappers),
+        ]:
+            out[name] = _identity(part, out[name])
+        plain = _identity(self, {name: out.pop(name) for name in _PLAIN})
+        return out | plain
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the identity as canonical JSON."""
+        return _digest(self.identity())
+
+    def group(self) -> str:
+        """Return the fingerprint without the seed: runs of one group may be averaged."""
+        return _digest({k: v for k, v in self.identity().items() if k != "seed"})
+
+
+_PLAIN = ("mode", "seed", "device", "log_every", "keep_every")
+
+
+def _identity(part: Any, values: dict[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for field in fields(part):
+        if field.name not in values or not field.metadata["identity"]:
+            continue
+        if getattr(part, field.name) != field.metadata["legacy"]:
+            kept[field.name] = values[field.name]
+    return kept
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _absent_section(name: str) -> str:
+    if name in WRAPPERS:
+        return f"'{name}' is not part of this run; add --with {name}"
+    if name in METHODS:
+        return f"'{name}' is not this run's method; use --method {name}"
+    return ""
+
+
+def canonical(names: Iterable[str]) -> list[str]:
+    """Sort wrapper names innermost first; refuse unknown and repeated ones."""
+    chosen = list(names)
+    for name in chosen:
+        if name not in WRAPPERS:
+            raise ConfigError(f"--with {unknown(name, WRAPPERS)}")
+        if chosen.count(name) > 1:
+            raise ConfigError(f"--with {name} is given twice; name it once")
+    return sorted(chosen, key=WRAPPER_ORDER.index)

@@ -1,0 +1,32 @@
+"""The exceptions that rpat raises on purpose.
+
+    RpatError
+    ├── ConfigError   the request is wrong: fix the option, key or value it names
+    ├── RunError      a run could not go on: read the run's log
+    └── StoreError    the home folder or its database could not be used
+
+Each message is one line that names the thing, the value and the remedy.
+"""
+
+
+class RpatError(Exception):
+    """Base of everything rpat raises on purpose; its text is meant for the user."""
+
+
+class ConfigError(RpatError):
+    """A request that cannot be carried out as written."""
+
+
+class RunError(RpatError):
+    """A run that cannot go on.
+
+    `reason` is a short, stable word for the cause (`nan`, `data`, `disk full`, …).
+    """
+
+    def __init__(self, message: str, reason: str = "error") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StoreError(RpatError):
+    """The home folder or the database in it cannot be read or written."""

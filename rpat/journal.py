@@ -1,0 +1,115 @@
+"""Append-only files of one JSON object a line: the bytes of records, and nothing of their meaning.
+
+A record is `{"seq": 1, "t": 1700000000.0, "kind": "begin", …}`: a sequence number that rises by
+one within a file, UTC seconds, a kind. A record is written with one `write` call, so a reader
+sees it whole or without its newline; a line without a newline is not a record yet. JSON has no
+NaN: a non-finite number is written as null and reported in a record of its own, kind
+`nonfinite`. Readers ignore kinds and keys they do not know. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+VERSION = 1
+"""The `v` of a file's first record; the meaning of a record changes only with it."""
+
+Record = dict[str, Any]
+
+
+class Journal:
+    """Writes records to one file; the only writer of that file.
+
+    An existing file is continued: a torn last line is cut off and numbering goes on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seq = 0
+        if path.exists():
+            end = 0
+            for record, end in read(path):  # noqa: B007  the last values are used below
+                self._seq = record["seq"]
+            os.truncate(path, end)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def write(self, kind: str, /, *, sync: bool = False, **values: Any) -> int:
+        """Append a record and return its sequence number; `sync` waits for the disk.
+
+        Raises OSError when the line could not be written whole; nothing of it is kept then.
+        """
+        values, nonfinite = _finite(values)
+        self._seq += 1
+        record = {"seq": self._seq, "t": round(time.time(), 3), "kind": kind, **values}
+        self._append(json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+        if nonfinite:
+            place = {k: values[k] for k in ("epoch", "step") if k in values}
+            self.write("nonfinite", names=nonfinite, **place)
+        if sync:
+            os.fsync(self._fd)
+        return self._seq
+
+    def _append(self, line: bytes) -> None:
+        written = os.write(self._fd, line)
+        if written != len(line):  # a full disk can take a part of the line
+            size = os.fstat(self._fd).st_size
+            os.ftruncate(self._fd, size - written)
+            self._seq -= 1
+            raise OSError(28, "No space left on device", str(self.path))
+
+    def close(self) -> None:
+        """Flush to the disk and close the file."""
+        os.fsync(self._fd)
+        os.close(self._fd)
+
+
+def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
+    """Yield each whole record from a byte offset on, with the offset behind it.
+
+    Damaged lines are passed over (their offset is consumed with the next good line); a last line
+    without its newline is left for later. A missing file has no records.
+    """
+    try:
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            data = stream.read()
+    except FileNotFoundError:
+        return
+    position = 0
+    while (end := data.find(b"\n", position)) >= 0:
+        record = _parse(data[position:end])
+        position = end + 1
+        if record is not None:
+            yield record, offset + position
+
+
+def _parse(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    if isinstance(record, dict) and isinstance(record.get("seq"), int) and "kind" in record:
+        return record
+    return None
+
+
+def _finite(values: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[str]]:
+    """Return the values with non-finite floats as None, and the names of those."""
+    clean: dict[str, Any] = {}
+    names: list[str] = []
+    for key, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            clean[key] = None
+            names.append(prefix + key)
+        elif isinstance(value, Mapping):
+            clean[key], inner = _finite(value)
+            names += inner
+        else:
+            clean[key] = value
+    return clean, names

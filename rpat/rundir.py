@@ -1,0 +1,167 @@
+"""Every file name inside a run directory, and the claims on it that must be atomic.
+
+    config.json  provenance.json       frozen when the run is queued
+    meta.json                          what people wrote: name, tags, note, …
+    attempts/0001/journal.jsonl        written by the trainer: the truth about the run
+    attempts/0001/attendant.jsonl      written by the trainer's parent process
+    attempts/0001/monitor.jsonl        written by the worker
+    attempts/0001/output.log           standard output and error
+    attempts/0001/stop                 a request: `stop`, `pause` or `kill`
+    checkpoints/                       last.pt, best-<network>.pt, final-<network>.pt
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One execution of a run: a numbered folder with files of its own."""
+
+    run: Path
+    number: int
+
+    @property
+    def path(self) -> Path:
+        """The attempt's folder."""
+        return self.run / "attempts" / f"{self.number:04d}"
+
+    @property
+    def journal(self) -> Path:
+        """Records of the trainer."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def attendant(self) -> Path:
+        """Records of the trainer's parent process."""
+        return self.path / "attendant.jsonl"
+
+    @property
+    def monitor(self) -> Path:
+        """Samples of the device, written by the worker."""
+        return self.path / "monitor.jsonl"
+
+    @property
+    def output(self) -> Path:
+        """Standard output and error of the trainer."""
+        return self.path / "output.log"
+
+    @property
+    def stop(self) -> Path:
+        """The stop request."""
+        return self.path / "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The frozen job: schema, uid, kind and the resolved config."""
+        return self.path / "config.json"
+
+    @property
+    def provenance(self) -> Path:
+        """Versions, host, command and code at the time of queueing."""
+        return self.path / "provenance.json"
+
+    @property
+    def meta(self) -> Path:
+        """What people wrote about the run."""
+        return self.path / "meta.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of all weights."""
+        return self.path / "checkpoints"
+
+    @property
+    def last(self) -> Path:
+        """The training state to go on from."""
+        return self.checkpoints / "last.pt"
+
+    def best(self, network: str) -> Path:
+        """Weights of the epoch selected for a network."""
+        return self.checkpoints / f"best-{network}.pt"
+
+    def final(self, network: str) -> Path:
+        """Weights after the last epoch."""
+        return self.checkpoints / f"final-{network}.pt"
+
+    def kept(self, network: str, epoch: int) -> Path:
+        """Weights of an epoch kept by `keep_every`."""
+        return self.checkpoints / f"epoch-{epoch:04d}-{network}.pt"
+
+    @property
+    def home(self) -> Path | None:
+        """The home folder the run belongs to, or None for a folder of its own."""
+        return self.path.parent.parent if self.path.parent.name == "runs" else None
+
+    def attempts(self) -> list[Attempt]:
+        """Return the attempts made so far, oldest first."""
+        try:
+            names = [entry.name for entry in (self.path / "attempts").iterdir()]
+        except FileNotFoundError:
+            return []
+        return [
+            Attempt(self.path, n) for n in sorted(int(name) for name in names if name.isdigit())
+        ]
+
+    def take_attempt(self) -> Attempt:
+        """Claim the next free attempt number; `mkdir` decides between rivals."""
+        (self.path / "attempts").mkdir(exist_ok=True)
+        number = max((a.number for a in self.attempts()), default=0) + 1
+        while True:
+            attempt = Attempt(self.path, number)
+            try:
+                attempt.path.mkdir()
+                return attempt
+            except FileExistsError:
+                number += 1
+
+    def superseded(self, attempt: Attempt) -> bool:
+        """Return whether a later attempt has been claimed: this one must leave."""
+        return any(other.number > attempt.number for other in self.attempts())
+
+
+def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file beside its target, flush it to the disk and rename it over the target."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Replace a JSON file atomically."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    replace(path, lambda stream: stream.write(text.encode()))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file."""
+    values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return values
+
+
+def new_uid() -> str:
+    """Return a 128-bit identity as 32 hex digits that sort by time of creation."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"

@@ -1,0 +1,1 @@
+"""The console: compose, queue, watch and compare runs. It never imports torch."""

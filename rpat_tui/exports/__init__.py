@@ -1,0 +1,34 @@
+"""Formats of a table, one file each: the folder is the registry.
+
+A format is a module with `write(table, out)`. Add the file and it is offered and tested.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Protocol, TextIO, cast
+
+from rpat.errors import ConfigError
+from rpat.knobs import unknown
+from rpat_tui.compare import Table
+
+
+class Format(Protocol):
+    """What every module of this folder offers."""
+
+    def write(self, table: Table, out: TextIO) -> None:
+        """Write a table to an open text file."""
+
+
+def names() -> list[str]:
+    """Return the names of the formats, importing none of them."""
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def get(name: str) -> Format:
+    """Import one format; an unknown name is refused with the nearest known one."""
+    if name not in names():
+        raise ConfigError(f"--format {unknown(name, names())}")
+    return cast(Format, importlib.import_module(f"{__name__}.{name}"))

@@ -1,0 +1,206 @@
+"""Where everything lives: the home folder, its files, and the settings that find them.
+
+    <home>/runs/r0001/    run directories: the truth
+    <home>/rpat.db        the index of them; on a network file system it goes to a local folder
+    <home>/data, cache    data sets, decoded images
+    <home>/snapshots      code that queued runs will execute
+
+Standard library and platformdirs only.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rpat.errors import ConfigError, StoreError
+from rpat.rundir import new_uid, read_json, write_json
+
+NETWORK_FILE_SYSTEMS = ("nfs", "lustre", "gpfs", "cifs", "smb", "afs", "beegfs", "fuse.sshfs")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The files of a home folder."""
+
+    path: Path
+
+    @property
+    def runs(self) -> Path:
+        """Run directories."""
+        return self.path / "runs"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images."""
+        return self.path / "cache"
+
+    @property
+    def snapshots(self) -> Path:
+        """Code frozen when runs were queued."""
+        return self.path / "snapshots"
+
+    @property
+    def worker_lock(self) -> Path:
+        """Held by the worker for as long as it lives; names it."""
+        return self.path / "worker.lock"
+
+    @property
+    def worker_log(self) -> Path:
+        """Output of a worker that was started in the background."""
+        return self.path / "worker.log"
+
+    @property
+    def ingest_lock(self) -> Path:
+        """Held while journals are read into the database."""
+        return self.path / "ingest.lock"
+
+    @property
+    def identity(self) -> Path:
+        """The home's uid, so that a database elsewhere can be matched to it."""
+        return self.path / "home.json"
+
+    @property
+    def database(self) -> Path:
+        """The index; beside the runs, or in a local folder when the home is on a network."""
+        if not is_network(file_system(self.path)):
+            return self.path / "rpat.db"
+        import platformdirs
+
+        uid = read_json(self.identity)["uid"]
+        return Path(platformdirs.user_state_dir("rpat")) / f"{uid}.db"
+
+    def exists(self) -> bool:
+        """Return whether a home has been made here."""
+        return self.identity.is_file()
+
+    def make(self) -> Home:
+        """Create the folder and its identity where they are missing; return the home.
+
+        Raises `StoreError` when the folder cannot be made or written.
+        """
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+            if not self.identity.exists():
+                write_json(self.identity, {"uid": new_uid()})
+        except OSError as error:
+            raise StoreError(
+                f"home {self.path} cannot be used ({error.strerror}); "
+                "name another folder with --home or RPAT_HOME"
+            ) from error
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its default, the environment variable that overrides files, and its reader."""
+
+    name: str
+    default: str
+    env: str
+    help: str
+    read: Callable[[str], Any] = str
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A setting's value and where it comes from."""
+
+    name: str
+    value: Any
+    origin: str
+    help: str
+
+
+SETTINGS = (
+    Setting("home", "", "RPAT_HOME", "folder of runs and database"),
+    Setting("data_dir", "", "RPAT_DATA", "folder of data sets; empty: <home>/data"),
+    Setting("cpu_slots", "1", "RPAT_CPU_SLOTS", "runs at a time on a machine without a GPU", int),
+    Setting("worker_idle", "20", "RPAT_WORKER_IDLE", "seconds an idle worker stays", float),
+)
+
+
+def config_files() -> list[Path]:
+    """Return the settings files that are read, the stronger ones last."""
+    import platformdirs
+
+    return [Path(platformdirs.user_config_dir("rpat")) / "config.toml", Path("rpat.toml")]
+
+
+def settings(**flags: str | None) -> dict[str, Value]:
+    """Return every setting with its origin: default, files, environment, then flags."""
+    found = {s.name: Value(s.name, s.default, "default", s.help) for s in SETTINGS}
+    for file in config_files():
+        for name, raw in _read_toml(file).items():
+            if name not in found:
+                raise ConfigError(f"{file}: '{name}' is not a setting; see rpat config")
+            found[name] = Value(name, str(raw), str(file), found[name].help)
+    for s in SETTINGS:
+        if os.environ.get(s.env):
+            found[s.name] = Value(s.name, os.environ[s.env], s.env, s.help)
+        if flags.get(s.name) is not None:
+            found[s.name] = Value(s.name, flags[s.name], "command line", s.help)
+    for s in SETTINGS:
+        value = found[s.name]
+        try:
+            found[s.name] = Value(s.name, s.read(value.value), value.origin, s.help)
+        except ValueError:
+            raise ConfigError(
+                f"setting {s.name} is {value.value!r} (from {value.origin}); write a number"
+            ) from None
+    if not found["home"].value:
+        found["home"] = Value("home", default_home(), "default", found["home"].help)
+    return found
+
+
+def default_home() -> str:
+    """Return the platform's folder for user data."""
+    import platformdirs
+
+    return platformdirs.user_data_dir("rpat")
+
+
+def find_home(option: str | None = None) -> Home:
+    """Return the home that the option, the environment or the settings name."""
+    return Home(Path(settings(home=option)["home"].value).expanduser().absolute())
+
+
+def data_folder(home: Home, option: str | None = None) -> Path:
+    """Return the folder to look for data sets in."""
+    named = settings(data_dir=option)["data_dir"].value
+    return Path(named).expanduser().absolute() if named else home.path / "data"
+
+
+def file_system(path: Path) -> str:
+    """Return the type of the file system that holds a path, or '' where it cannot be told."""
+    try:
+        mounts = Path("/proc/mounts").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    place = str(path.resolve())
+    best, kind = "", ""
+    for line in mounts:
+        _, point, found, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        inside = place == point or place.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, found
+    return kind
+
+
+def is_network(kind: str) -> bool:
+    """Return whether SQLite's locks cannot be trusted on a file system."""
+    return kind.startswith(NETWORK_FILE_SYSTEMS)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"settings file {file} cannot be read: {error}") from error

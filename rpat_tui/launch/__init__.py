@@ -1,0 +1,1 @@
+"""Processes: the worker, the attendant of each run, devices."""

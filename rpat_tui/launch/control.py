@@ -1,0 +1,83 @@
+"""What a person can ask of a run: stop, kill, go on. Files first, signals as a hint."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rpat.errors import ConfigError
+from rpat.identity import is_alive
+from rpat.rundir import RunDir, replace
+from rpat_tui.home import Home
+from rpat_tui.store import queries
+from rpat_tui.store.db import transaction
+from rpat_tui.store.queue import FINAL, move, name_of
+
+
+def stop(home: Home, db: sqlite3.Connection, n: int, word: str = "stop") -> str:
+    """Ask a run to save its work and end (`stop`), or end it at once (`kill`).
+
+    Returns one line that says what happens now. A run that has ended is left alone.
+    """
+    with transaction(db):
+        state = _state(db, n)
+        if state in ("queued", "paused"):
+            move(db, n, "stopped", "on request")
+            return f"{name_of(n)} was {state}: it is stopped"
+    if state in FINAL:
+        return f"{name_of(n)} is {state}: nothing to {word}"
+    attempts = RunDir(home.runs / name_of(n)).attempts()
+    if not attempts:
+        return f"{name_of(n)} is starting: try again in a moment"
+    replace(attempts[-1].stop, lambda stream: stream.write(word.encode()))
+    known = next(
+        (row for row in queries.attempts(db, n) if row["number"] == attempts[-1].number), None
+    )
+    _signal(known, signal.SIGKILL if word == "kill" else signal.SIGUSR1)
+    if word == "kill":
+        return f"{name_of(n)} is killed; rpat requeue {name_of(n)} goes on from its checkpoint"
+    return f"{name_of(n)} saves its work and stops; rpat requeue {name_of(n)} goes on"
+
+
+def _signal(attempt: dict[str, Any] | None, number: signal.Signals) -> None:
+    """Signal the trainer of an attempt, if it is certainly that process."""
+    trainer = attempt["trainer"] if attempt else None
+    if trainer and is_alive(trainer):
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(trainer["pid"], number)
+
+
+def requeue(home: Home, db: sqlite3.Connection, n: int, *, from_start: bool = False) -> str:
+    """Queue a failed or stopped run again; it goes on from its last checkpoint.
+
+    `from_start` moves its checkpoints aside. Raises `ConfigError` in any other state.
+    """
+    run = RunDir(home.runs / name_of(n))
+    with transaction(db):
+        state = _state(db, n)
+        if state not in ("failed", "stopped"):
+            raise ConfigError(
+                f"run {name_of(n)} is {state}; only failed and stopped runs are queued again"
+            )
+        if from_start:
+            _set_aside(run.checkpoints)
+        move(db, n, "queued", "from the start" if from_start else "")
+    where = "its checkpoint" if run.last.exists() else "the start"
+    return f"{name_of(n)} is queued again and goes on from {where}"
+
+
+def _state(db: sqlite3.Connection, n: int) -> str:
+    return str(db.execute("select state from runs where n = ?", (n,)).fetchone()[0])
+
+
+def _set_aside(folder: Path) -> None:
+    if any(folder.iterdir()):
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
+            number += 1
+        folder.rename(aside)
+    folder.mkdir(exist_ok=True)

@@ -1,0 +1,138 @@
+"""Journals and processes into true states: ingest, gather evidence, judge, move.
+
+The worker calls `reconcile` each second; a reading command calls it when no worker lives. It may
+run anywhere and at any time: a record is counted once, and a state follows from evidence.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from rpat.identity import Identity, boot_id, is_alive
+from rpat.rundir import RunDir
+from rpat_tui.home import Home
+from rpat_tui.launch.locks import held
+from rpat_tui.launch.verdict import Evidence, judge
+from rpat_tui.store import queries
+from rpat_tui.store.db import transaction
+from rpat_tui.store.ingest import ingest
+from rpat_tui.store.queue import move
+
+FULL = 1 << 20
+"""Bytes free below which a run without last words was lost to a full disk."""
+
+
+def reconcile(home: Home, db: sqlite3.Connection, *, seconds: float = float("inf")) -> bool:
+    """Bring the database up to date with the run directories and the processes.
+
+    Returns False when another process is at it, or when `seconds` ran out before the last run.
+    """
+    deadline = time.monotonic() + seconds
+    with held(home.ingest_lock) as free:
+        if not free:
+            return False
+        for run in queries.open_runs(db):
+            if time.monotonic() > deadline:
+                return False
+            settle(home, db, run)
+    return True
+
+
+def settle(home: Home, db: sqlite3.Connection, run: dict[str, Any]) -> None:
+    """Read one run's journals and move it to the state that the evidence supports."""
+    folder = RunDir(home.runs / run["id"])
+    # Who lives is asked before the journals are read: a process that ends in between has
+    # written its last record by then, and is judged at the next call.
+    before = _attempts(db, run["n"])
+    newest = folder.attempts()[-1].number if folder.attempts() else 0
+    alive = _living(before, newest, run)
+    ingest(db, run["n"], folder)
+    attempts = _attempts(db, run["n"])
+    attempt = attempts.get(newest, {})
+    if newest and (attempt.get("trainer"), attempt.get("attendant")) != (
+        before.get(newest, {}).get("trainer"), before.get(newest, {}).get("attendant"),
+    ):  # fmt: skip
+        alive = _living(attempts, newest, run)
+        ingest(db, run["n"], folder)
+        attempt = _attempts(db, run["n"])[newest]
+    verdict = judge(_evidence(folder, run, newest, attempt, alive))
+    with transaction(db):
+        move(db, run["n"], verdict.state, verdict.reason, verdict.evidence)
+
+
+def _attempts(db: sqlite3.Connection, n: int) -> dict[int, dict[str, Any]]:
+    return {row["number"]: row for row in queries.attempts(db, n)}
+
+
+def _living(
+    attempts: dict[int, dict[str, Any]], newest: int, run: dict[str, Any]
+) -> dict[str, bool | None]:
+    attempt = attempts.get(newest, {})
+    launch: Identity | None = None
+    if run["pid"]:
+        launch = {key: run[key] for key in ("host", "boot", "pid", "started")}  # type: ignore[assignment]
+    return {
+        "trainer": _alive(attempt.get("trainer")),
+        "attendant": _alive(attempt.get("attendant")),
+        "launcher": _alive(launch),
+    }
+
+
+def _alive(identity: Identity | None) -> bool | None:
+    return is_alive(identity) if identity else False
+
+
+def _evidence(
+    folder: RunDir,
+    run: dict[str, Any],
+    newest: int,
+    attempt: dict[str, Any],
+    alive: dict[str, bool | None],
+) -> Evidence:
+    waited = time.time() - (run["since"] or 0)
+    if not newest or not attempt:
+        return Evidence(launcher=alive["launcher"], waited=waited)
+    files = next(a for a in folder.attempts() if a.number == newest)
+    known = attempt["trainer"] or attempt["attendant"]
+    trainer, attendant = alive["trainer"], alive["attendant"]
+    if not known:  # the attendant has claimed the attempt and not yet written its first record
+        attendant = alive["launcher"] or waited < 1.0
+    return Evidence(
+        attempt=newest,
+        ready=attempt["ready"] is not None,
+        ending=attempt["ending"],
+        word=attempt["word"],
+        exit_code=attempt["exit_code"],
+        signal=attempt["signal"],
+        error_reason=attempt["error_reason"],
+        error_message=attempt["error_message"],
+        asked=_content(files.stop),
+        trainer=trainer,
+        attendant=attendant,
+        rebooted=bool(known) and known["boot"] != boot_id(),
+        last_line=last_line(files.output),
+        disk_full=shutil.disk_usage(folder.path).free < FULL,
+    )
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError:
+        return ""
+
+
+def last_line(path: Path, size: int = 4096) -> str:
+    """Return the last non-empty line of a text file, or ''."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - size))
+            lines = stream.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].strip()[:300] if lines else ""

@@ -1,0 +1,143 @@
+"""The worker: one a home; it starts queued runs in free slots and keeps states true.
+
+`python -m rpat_tui.launch.worker HOME` is what commands start in the background. It owns no
+run: attendants live in process sessions of their own, and a new worker finds them by their
+identities. A worker that has had nothing to do for a while leaves.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from rpat.errors import StoreError
+from rpat.identity import Identity, process_identity
+from rpat_tui.home import Home, settings
+from rpat_tui.launch import devices
+from rpat_tui.launch.locks import held, holder
+from rpat_tui.launch.reconcile import reconcile
+from rpat_tui.store import db as database
+from rpat_tui.store import queue
+
+TICK = 0.5
+"""Seconds between two looks."""
+
+Say = Callable[[str], None]
+
+
+class Worker:
+    """The loop behind `rpat worker`."""
+
+    def __init__(self, home: Home, idle: float, slots: list[devices.Slot], say: Say) -> None:
+        self.home, self.idle, self.slots, self.say = home, idle, slots, say
+        self.me: Identity = process_identity()
+        self.children: list[subprocess.Popen[bytes]] = []
+        self.leaving = False
+
+    def run(self) -> bool:
+        """Work until idle or told to leave; returns False when another worker lives."""
+        while True:
+            with held(self.home.worker_lock, dict(self.me)) as free:
+                if not free:
+                    return False
+                self._work()
+            # Whoever queued a run while the lock was still held counts on this worker.
+            with database.opened(self.home) as db:
+                if self.leaving or not queue.work_left(db):
+                    return True
+
+    def leave(self, number: int = 0, frame: FrameType | None = None) -> None:
+        """End after the present look; runs go on."""
+        self.leaving = True
+
+    def _work(self) -> None:
+        busy_at = time.monotonic()
+        while not self.leaving and time.monotonic() - busy_at < self.idle:
+            try:
+                with database.opened(self.home) as db:
+                    while not self.leaving and time.monotonic() - busy_at < self.idle:
+                        reconcile(self.home, db)
+                        self._start_queued(db)
+                        if queue.work_left(db):
+                            busy_at = time.monotonic()
+                        self._collect()
+                        time.sleep(TICK)
+            except StoreError as error:  # a full or busy disk: the runs go on, try again
+                self.say(str(error))
+                time.sleep(2)
+
+    def _start_queued(self, db: sqlite3.Connection) -> None:
+        busy = queue.busy_slots(db)
+        for slot in self.slots:
+            if slot.name in busy:
+                continue
+            with database.transaction(db):
+                taken = queue.take(db, slot.name, slot.takes, self.me)
+            if taken is not None:
+                self._start(db, *taken, slot)
+
+    def _start(self, db: sqlite3.Connection, n: int, name: str, slot: devices.Slot) -> None:
+        device = db.execute("select device from runs where n = ?", (n,)).fetchone()[0]
+        child = subprocess.Popen(
+            [sys.executable, "-m", "rpat_tui.launch.attend", str(self.home.runs / name)],
+            env={**os.environ, **slot.environment(device)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=None,
+            start_new_session=True,
+        )
+        self.children.append(child)
+        with database.transaction(db):
+            queue.launched(db, n, process_identity(child.pid))
+        self.say(f"{name} starts on {slot.name}")
+
+    def _collect(self) -> None:
+        """Reap attendants that have ended, so that they do not linger as zombies."""
+        self.children = [child for child in self.children if child.poll() is None]
+
+
+def ensure(home: Home) -> None:
+    """Start a worker in the background when none lives."""
+    if holder(home.worker_lock) is not None:
+        return
+    with home.worker_log.open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "rpat_tui.launch.worker", str(home.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=home.path,
+            start_new_session=True,
+        )
+
+
+def serve(home: Home, idle: float, say: Say) -> bool:
+    """Be the home's worker in this process; returns False when another one lives."""
+    slots = devices.slots(settings()["cpu_slots"].value)
+    worker = Worker(home, idle, slots, say)
+    signal.signal(signal.SIGTERM, worker.leave)
+    signal.signal(signal.SIGINT, worker.leave)
+    return worker.run()
+
+
+def main(folder: str) -> int:
+    """Serve in the background, with a log line for each start."""
+
+    def say(text: str) -> None:
+        sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        sys.stdout.flush()
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    serve(Home(Path(folder)), settings()["worker_idle"].value, say)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,109 @@
+"""Opening the database: pragmas, migrations, errors. One connection belongs to one thread."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rpat.errors import StoreError
+from rpat_tui.home import Home
+
+LATEST = "m001_runs_and_metrics"
+"""The newest migration: known without importing sqlite-utils."""
+
+
+@contextmanager
+def opened(home: Home) -> Iterator[sqlite3.Connection]:
+    """Open the home's database for reading and writing, migrated to the newest schema.
+
+    SQLite's own errors leave as `StoreError`, one line with the file and the remedy.
+    """
+    try:
+        path = home.make().database
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = connect(path)
+        try:
+            _migrate(db, path)
+            yield db
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise StoreError(_explain(error, home.path)) from error
+    except OSError as error:
+        raise StoreError(f"home {home.path}: {error.strerror} ({error.filename})") from error
+
+
+@contextmanager
+def opened_readonly(home: Home) -> Iterator[sqlite3.Connection]:
+    """Open an existing database without writing to it."""
+    try:
+        db = sqlite3.connect(f"{home.database.as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            yield db
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise StoreError(_explain(error, home.path)) from error
+    except OSError as error:
+        raise StoreError(f"home {home.path}: {error.strerror} ({error.filename})") from error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Connect with the pragmas that every writer needs; transactions are explicit."""
+    db = sqlite3.connect(path, timeout=30, isolation_level=None)
+    db.execute("pragma journal_mode = wal")
+    db.execute("pragma synchronous = normal")
+    db.execute("pragma foreign_keys = on")
+    return db
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Run a block in one write transaction: all of it or nothing."""
+    db.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        if db.in_transaction:
+            db.execute("rollback")
+        raise
+    db.execute("commit")
+
+
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    if _is_current(db):
+        return
+    with path.with_suffix(".migrate").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_current(db):
+            return
+        from sqlite_utils import Database
+
+        from rpat_tui.store.migrations import migrations
+
+        migrations.apply(Database(db))
+
+
+def _is_current(db: sqlite3.Connection) -> bool:
+    if not db.execute("select 1 from sqlite_master where name = '_sqlite_migrations'").fetchone():
+        return False
+    found = db.execute(
+        "select 1 from _sqlite_migrations where migration_set = 'rpat' and name = ?", (LATEST,)
+    )
+    return found.fetchone() is not None
+
+
+def _explain(error: sqlite3.Error, place: Path) -> str:
+    text = str(error)
+    if "full" in text:
+        return f"home {place}: the disk is full; free some space, nothing is lost"
+    if "locked" in text:
+        return f"home {place}: the database is busy; try again"
+    if "malformed" in text or "not a database" in text:
+        return f"home {place}: the database is damaged ({text}); run: rpat reindex"
+    if "readonly" in text or "unable to open" in text:
+        return f"home {place}: the database cannot be opened ({text}); check its permissions"
+    return f"home {place}: database error: {text}"

@@ -1,0 +1,236 @@
+"""Run directories into rows: when a run is queued, and when the database is made again."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rpat.config import RunConfig
+from rpat.errors import RpatError, StoreError
+from rpat.recipes import label
+from rpat.rundir import RunDir, new_uid, read_json, write_json
+from rpat_tui.home import Home
+from rpat_tui.store.db import transaction
+from rpat_tui.store.queue import name_of
+
+META: dict[str, Any] = {
+    "name": "",
+    "tags": [],
+    "note": "",
+    "archived": False,
+    "sweep": "",
+    "dependencies": [],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person wrote beside a config."""
+
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    sweep: str = ""
+    priority: int = 50
+
+
+def enqueue(
+    home: Home,
+    db: sqlite3.Connection,
+    configs: Sequence[RunConfig],
+    wish: Wish,
+    provenance: Mapping[str, Any],
+) -> list[int]:
+    """Make a run directory for each config, then queue all of them in one transaction.
+
+    A directory is built under a temporary name, flushed and renamed, so it exists whole or not
+    at all; when anything fails, what was made is taken back. Returns the runs' numbers.
+    """
+    made: list[int] = []
+    try:
+        number = _highest(home) + 1
+        for config in configs:
+            number = _make(home, number, config, wish, provenance)
+            made.append(number)
+            number += 1
+        with transaction(db):
+            for n in made:
+                index(db, home, n, "queued")
+                db.execute("update runs set priority = ? where n = ?", (wish.priority, n))
+    except BaseException as error:
+        for n in made:
+            _remove(home.runs / name_of(n))
+        if isinstance(error, OSError):
+            raise StoreError(
+                f"home {home.path}: nothing was queued ({error.strerror}); "
+                "free some space or name another folder with --home"
+            ) from error
+        raise
+    return made
+
+
+def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = "") -> None:
+    """Insert the row of a run directory; the caller holds a transaction."""
+    run = RunDir(home.runs / name_of(n))
+    job, meta = read_json(run.config), META | _read_or_empty(run.meta)
+    config = RunConfig.from_dict(job["config"])
+    rpat = config.wrapper("rpat")
+    provenance = _read_or_empty(run.provenance)
+    row = {
+        "n": n,
+        "id": name_of(n),
+        "uid": job["uid"],
+        "kind": job["kind"],
+        "name": meta["name"],
+        "note": meta["note"],
+        "sweep": meta["sweep"],
+        "archived": int(meta["archived"]),
+        "method": label(config),
+        "rpat": int(rpat is not None),
+        "lam": rpat.lam if rpat is not None else None,
+        "dataset": config.data.name,
+        "source": config.data.source,
+        "norm": config.threat.norm,
+        "model": config.model.name,
+        "seed": config.seed,
+        "epochs": config.schedule.epochs,
+        "fingerprint": config.fingerprint(),
+        "group_key": config.group(),
+        "config": json.dumps(job["config"]),
+        "device": config.device,
+        "snapshot": provenance.get("snapshot", ""),
+        "state": state,
+        "reason": reason,
+        "created": provenance.get("queued", run.config.stat().st_mtime),
+    }
+    columns = ", ".join(row)
+    marks = ", ".join(f":{column}" for column in row)
+    db.execute(f"insert into runs ({columns}) values ({marks})", row)
+    db.executemany("insert into tags values (?, ?)", [(n, tag) for tag in meta["tags"]])
+
+
+def run_numbers(home: Home) -> list[int]:
+    """Return the numbers of the run directories that hold a job."""
+    return sorted(
+        int(entry.name[1:])
+        for entry in _entries(home)
+        if entry.name[1:].isdigit() and RunDir(entry).config.is_file()
+    )
+
+
+def _entries(home: Home) -> list[Path]:
+    try:
+        return [entry for entry in home.runs.iterdir() if entry.name.startswith("r")]
+    except FileNotFoundError:
+        return []
+
+
+def _highest(home: Home) -> int:
+    return max((int(e.name[1:]) for e in _entries(home) if e.name[1:].isdigit()), default=0)
+
+
+def _make(
+    home: Home, number: int, config: RunConfig, wish: Wish, provenance: Mapping[str, Any]
+) -> int:
+    """Claim the next free number with `mkdir`, then rename the finished directory onto it."""
+    while True:
+        target = home.runs / name_of(number)
+        try:
+            target.mkdir()
+            break
+        except FileExistsError:
+            number += 1
+    building = home.runs / f".{target.name}.{os.getpid()}"
+    try:
+        building.mkdir()
+        _fill(RunDir(building), config, wish, provenance)
+        _sync(building)
+        building.rename(target)  # onto the empty folder that claimed the name
+        _sync(home.runs)
+    except BaseException:
+        _remove(building)
+        _remove(target)
+        raise
+    return number
+
+
+def _fill(run: RunDir, config: RunConfig, wish: Wish, provenance: Mapping[str, Any]) -> None:
+    job = {"schema": 1, "uid": new_uid(), "kind": "train", "config": config.to_dict()}
+    write_json(run.config, job)
+    write_json(run.provenance, {"queued": time.time(), **provenance})
+    meta = {"name": wish.name, "tags": list(wish.tags), "note": wish.note, "sweep": wish.sweep}
+    write_json(run.meta, META | meta)
+    run.checkpoints.mkdir()
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    with suppress(OSError):
+        shutil.rmtree(folder)
+
+
+def _read_or_empty(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return {}
+
+
+def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
+    """Forget everything derived and read the run directories again; in the caller's transaction.
+
+    Runs that were queued stay queued in their order; a directory that the database did not know
+    becomes `stopped`, reason "never queued", until its journals say more. Returns the number of
+    runs and one line for each directory that could not be read.
+    """
+    queued = dict(db.execute("select uid, priority from runs where state = 'queued'").fetchall())
+    held = {
+        uid: (state, reason)
+        for uid, state, reason in db.execute("select uid, state, reason from runs")
+        if state in ("stopped", "paused")
+    }
+    moves = db.execute(
+        "select r.uid, t.old, t.new, t.t, t.reason, t.evidence from transitions t "
+        "join runs r on r.n = t.run order by t.id"
+    ).fetchall()
+    db.execute("delete from runs")
+    problems: list[str] = []
+    numbers = run_numbers(home)
+    for n in numbers:
+        try:
+            index(db, home, n, "stopped", "never queued")
+        except (RpatError, KeyError, ValueError, OSError) as error:
+            problems.append(f"{name_of(n)}: {error}")
+            continue
+    known = dict(db.execute("select uid, n from runs").fetchall())
+    for uid, n in known.items():
+        if uid in queued:
+            db.execute(
+                "update runs set state = 'queued', reason = '', priority = ? where n = ?",
+                (queued[uid], n),
+            )
+        elif uid in held:
+            db.execute("update runs set state = ?, reason = ? where n = ?", (*held[uid], n))
+        elif RunDir(home.runs / name_of(n)).attempts():
+            db.execute("update runs set state = 'lost', reason = 'reindexed' where n = ?", (n,))
+    db.executemany(
+        "insert into transitions (run, old, new, t, reason, evidence) values (?, ?, ?, ?, ?, ?)",
+        [(known[uid], *rest) for uid, *rest in moves if uid in known],
+    )
+    return len(numbers) - len(problems), problems

@@ -1,0 +1,274 @@
+"""Journals into rows, exactly once.
+
+Rows and the new byte offset are committed in one transaction, and (run, attempt, seq) is the key
+of a record: reading anything again, anywhere, is harmless. When an attempt begins from step s,
+the points of earlier attempts beyond s were trained again and are dropped with it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from rpat import journal
+from rpat.journal import Record
+from rpat.rundir import Attempt, RunDir
+from rpat_tui.store.db import transaction
+
+EVALUATION = (
+    "step", "checkpoint", "network", "epoch", "weights", "selected_on", "attack", "norm",
+    "epsilon", "steps", "step_size", "restarts", "split", "n", "of", "indices", "seed", "dtype",
+    "note", "clean", "robust",
+)  # fmt: skip
+"""Keys of an `eval` record that become columns; `of` is the column `of_n`."""
+
+
+def ingest(db: sqlite3.Connection, n: int, run: RunDir) -> int:
+    """Read what is new in a run's journals; return the number of new records."""
+    return sum(
+        _ingest_file(db, n, attempt, file)
+        for attempt in run.attempts()
+        for file in ("attendant", "journal")
+    )
+
+
+def _ingest_file(db: sqlite3.Connection, n: int, attempt: Attempt, file: str) -> int:
+    path = {"attendant": attempt.attendant, "journal": attempt.journal}[file]
+    key = (n, attempt.number, file)
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        size = 0
+    if _position(db, key)[0] == size and _is_known(db, key):
+        return 0
+    with transaction(db):
+        db.execute("insert or ignore into attempts (run, number) values (?, ?)", key[:2])
+        db.execute("update runs set attempt = max(attempt, ?) where n = ?", (attempt.number, n))
+        offset, seq = _position(db, key)  # again, now that nobody else can write
+        batch = _Batch(db, n, attempt.number)
+        count = 0
+        for record, end in journal.read(path, offset):
+            offset = end
+            if record["seq"] > seq:
+                seq = record["seq"]
+                count += 1
+                batch.add(file, record)
+        batch.flush()
+        if count or offset:
+            db.execute(
+                "insert or replace into journals values (?, ?, ?, ?, ?)", (*key, offset, seq)
+            )
+    return count
+
+
+def _is_known(db: sqlite3.Connection, key: tuple[int, int, str]) -> bool:
+    row = db.execute("select 1 from attempts where run = ? and number = ?", key[:2]).fetchone()
+    return row is not None
+
+
+def _position(db: sqlite3.Connection, key: tuple[int, int, str]) -> tuple[int, int]:
+    row = db.execute(
+        "select offset, seq from journals where run = ? and attempt = ? and file = ?", key
+    ).fetchone()
+    return row or (0, 0)
+
+
+class _Batch:
+    """The new records of one file, on their way into rows."""
+
+    def __init__(self, db: sqlite3.Connection, n: int, attempt: int) -> None:
+        self.db, self.n, self.attempt = db, n, attempt
+        self.points: dict[str, list[tuple[int, int, float | None]]] = defaultdict(list)
+        later = db.execute(
+            "select min(from_step) from attempts where run = ? and number > ?", (n, attempt)
+        ).fetchone()[0]
+        self.limit: float = float("inf") if later is None else later
+        """Steps beyond this belong to a later attempt."""
+
+    def add(self, file: str, record: Record) -> None:
+        """Take one record; kinds that nobody queries are kept as events."""
+        handlers = _ATTENDANT if file == "attendant" else _TRAINER
+        handler = handlers.get(record["kind"])
+        if handler is not None:
+            handler(self, record)
+        if record["kind"] not in ("log", "epoch", "eval"):
+            body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
+            self.db.execute(
+                "insert or ignore into events values (?, ?, ?, ?, ?, ?, ?)",
+                (self.n, self.attempt, file, record["seq"], record["t"], record["kind"],
+                 json.dumps(body)),
+            )  # fmt: skip
+
+    def set(self, **columns: Any) -> None:
+        """Set columns of the attempt's row."""
+        sets = ", ".join(f"{name} = ?" for name in columns)
+        self.db.execute(
+            f"update attempts set {sets} where run = ? and number = ?",
+            (*columns.values(), self.n, self.attempt),
+        )
+
+    # ------------------------------------------------------------- the trainer's records
+
+    def begin(self, record: Record) -> None:
+        """Drop what this attempt trains again, then note who it is."""
+        start = record["from_step"]
+        _drop_after(self.db, self.n, self.attempt, start)
+        self.set(
+            from_step=start, trainer=json.dumps(_identity(record)), began=record["t"],
+            device=record.get("device_name", ""),
+        )  # fmt: skip
+
+    def log(self, record: Record) -> None:
+        """Collect the points of a step or an epoch."""
+        step, epoch = record["step"], record["epoch"]
+        if step > self.limit:
+            return
+        for name, value in record["values"].items():
+            self.points[name].append((step, epoch, value))
+        completed = epoch if record["kind"] == "epoch" else 0
+        self.db.execute(
+            "update runs set step = max(step, ?), epoch = max(epoch, ?) where n = ?",
+            (step, completed, self.n),
+        )
+
+    def notice(self, record: Record) -> None:
+        """Note which images and how many steps the run has."""
+        if record.get("what") == "data":
+            self.set(ready=record["t"])
+            self.db.execute(
+                "update runs set data_key = ? where n = ?", (record["fingerprint"], self.n)
+            )
+        elif record.get("what") == "plan":
+            self.db.execute("update runs set steps = ? where n = ?", (record["steps"], self.n))
+
+    def evaluation(self, record: Record) -> None:
+        """Keep an evaluation, unless a later attempt trains those weights again."""
+        if record.get("step", 0) > self.limit:
+            return
+        row = {("of_n" if key == "of" else key): record.get(key) for key in EVALUATION}
+        row |= {"run": self.n, "attempt": self.attempt, "seq": record["seq"], "t": record["t"]}
+        row["state"] = record.get("state", "done")
+        columns, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
+        self.db.execute(f"insert or ignore into evaluations ({columns}) values ({marks})", row)
+
+    def stop(self, record: Record) -> None:
+        """The trainer saved its work and left."""
+        self.set(ending="stop", word=record.get("word", ""), ended=record["t"])
+
+    def end(self, record: Record) -> None:
+        """The trainer finished."""
+        self.set(ending="end", ended=record["t"])
+
+    def error(self, record: Record) -> None:
+        """The trainer failed and said why."""
+        self.set(
+            error_reason=record.get("reason", "error"), error_message=record.get("message", "")
+        )
+
+    # ------------------------------------------------------------- the attendant's records
+
+    def attendant_begin(self, record: Record) -> None:
+        """Note who watches the trainer."""
+        self.set(attendant=json.dumps(_identity(record)))
+
+    def attendant_end(self, record: Record) -> None:
+        """Note how the trainer's process ended."""
+        self.set(
+            exit_code=record.get("exit_code"), signal=record.get("signal", ""), ended=record["t"]
+        )
+
+    # ------------------------------------------------------------- points
+
+    def flush(self) -> None:
+        """Write the collected points and bring `latest_best` up to date."""
+        for name, rows in self.points.items():
+            series = _series(self.db, self.n, name)
+            self.db.executemany(
+                "insert or replace into points values (?, ?, ?, ?)",
+                [(series, *row) for row in rows],
+            )
+            _summarise(self.db, series, rows)
+
+
+_Handler = Callable[[_Batch, Record], None]
+_TRAINER: dict[str, _Handler] = {
+    "begin": _Batch.begin,
+    "log": _Batch.log,
+    "epoch": _Batch.log,
+    "notice": _Batch.notice,
+    "eval": _Batch.evaluation,
+    "stop": _Batch.stop,
+    "end": _Batch.end,
+    "error": _Batch.error,
+}
+_ATTENDANT: dict[str, _Handler] = {"begin": _Batch.attendant_begin, "end": _Batch.attendant_end}
+
+
+def _identity(record: Record) -> dict[str, Any]:
+    return {key: record[key] for key in ("host", "boot", "pid", "started")}
+
+
+def _series(db: sqlite3.Connection, n: int, name: str) -> int:
+    row = db.execute("select id from series where run = ? and name = ?", (n, name)).fetchone()
+    if row is None:
+        row = db.execute(
+            "insert into series (run, name) values (?, ?) returning id", (n, name)
+        ).fetchone()
+    return int(row[0])
+
+
+def _summarise(
+    db: sqlite3.Connection, series: int, rows: list[tuple[int, int, float | None]]
+) -> None:
+    """Fold new points into the summary; the first of equal extremes keeps its epoch."""
+    old = db.execute(
+        "select step, epoch, value, max_value, max_epoch, min_value, min_epoch, points "
+        "from latest_best where series = ?",
+        (series,),
+    ).fetchone()
+    step, epoch, value, high, high_epoch, low, low_epoch, count = old or (
+        -1, 0, None, None, None, None, None, 0,
+    )  # fmt: skip
+    for at, in_epoch, new in rows:
+        count += 1
+        if at >= step:
+            step, epoch, value = at, in_epoch, new
+        if new is None:
+            continue
+        if high is None or new > high:
+            high, high_epoch = new, in_epoch
+        if low is None or new < low:
+            low, low_epoch = new, in_epoch
+    db.execute(
+        "insert or replace into latest_best values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (series, step, epoch, value, high, high_epoch, low, low_epoch, count),
+    )
+
+
+def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int) -> None:
+    """Forget points and evaluations of earlier attempts beyond a step, and count again."""
+    dropped = db.execute(
+        "delete from points where step > ? and series in (select id from series where run = ?) "
+        "returning series",
+        (step, n),
+    ).fetchall()
+    for series in {row[0] for row in dropped}:
+        db.execute("delete from latest_best where series = ?", (series,))
+        rows = db.execute(
+            "select step, epoch, value from points where series = ? order by step", (series,)
+        ).fetchall()
+        if rows:
+            _summarise(db, series, rows)
+    db.execute(
+        "delete from evaluations where run = ? and attempt < ? and step > ?", (n, attempt, step)
+    )
+    if attempt > 1:
+        db.execute(
+            "update runs set step = ?, epoch = coalesce((select max(lb.epoch) from latest_best lb "
+            "join series s on s.id = lb.series where s.run = runs.n and s.name = 'train/loss'), 0) "
+            "where n = ?",
+            (step, n),
+        )

@@ -1,0 +1,196 @@
+"""The schema's history: numbered functions, appended and never edited.
+
+`LATEST` lets a reader see without importing sqlite-utils that nothing is pending.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("rpat")
+
+
+@migrations()
+def m001_runs_and_metrics(db: Database) -> None:
+    """The first release: runs, attempts, journals read so far, metrics, evaluations.
+
+    Metrics are keyed by (series, step) in a table without row ids: about 20 bytes a point.
+    `latest_best` is kept by the ingest so that lists and tables never scan points.
+    """
+    for statement in _M001.split(";"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_M001 = """
+create table runs (
+    n integer primary key,
+    id text not null unique,
+    uid text not null unique,
+    kind text not null,
+    parent text,
+    name text not null default '',
+    note text not null default '',
+    sweep text not null default '',
+    archived integer not null default 0,
+    method text not null,
+    rpat integer not null,
+    lam real,
+    dataset text not null,
+    source text not null,
+    norm text not null,
+    model text not null,
+    seed integer not null,
+    epochs integer not null,
+    fingerprint text not null,
+    group_key text not null,
+    data_key text not null default '',
+    config text not null,
+    device text not null,
+    snapshot text not null default '',
+    priority integer not null default 50,
+    state text not null,
+    reason text not null default '',
+    slot text not null default '',
+    attempt integer not null default 0,
+    epoch integer not null default 0,
+    step integer not null default 0,
+    steps integer not null default 0,
+    created real not null,
+    started real,
+    ended real
+) strict;
+create index runs_by_state on runs (state, priority desc, n);
+create index runs_by_group on runs (group_key);
+
+create table tags (
+    run integer not null references runs (n) on delete cascade,
+    tag text not null,
+    primary key (run, tag)
+) strict, without rowid;
+
+create table dependencies (
+    run integer not null references runs (n) on delete cascade,
+    needs text not null,
+    checkpoint text not null default '',
+    primary key (run, needs)
+) strict, without rowid;
+
+create table transitions (
+    id integer primary key,
+    run integer not null references runs (n) on delete cascade,
+    old text not null,
+    new text not null,
+    t real not null,
+    reason text not null,
+    evidence text not null
+) strict;
+create index transitions_by_run on transitions (run);
+
+create table launches (
+    run integer primary key references runs (n) on delete cascade,
+    host text not null,
+    boot text not null,
+    pid integer not null,
+    started text not null,
+    t real not null
+) strict;
+
+create table attempts (
+    run integer not null references runs (n) on delete cascade,
+    number integer not null,
+    from_step integer,
+    trainer text,
+    attendant text,
+    device text not null default '',
+    began real,
+    ready real,
+    ended real,
+    ending text not null default '',
+    word text not null default '',
+    exit_code integer,
+    signal text not null default '',
+    error_reason text not null default '',
+    error_message text not null default '',
+    primary key (run, number)
+) strict, without rowid;
+
+create table journals (
+    run integer not null references runs (n) on delete cascade,
+    attempt integer not null,
+    file text not null,
+    offset integer not null,
+    seq integer not null,
+    primary key (run, attempt, file)
+) strict, without rowid;
+
+create table events (
+    run integer not null references runs (n) on delete cascade,
+    attempt integer not null,
+    file text not null,
+    seq integer not null,
+    t real not null,
+    kind text not null,
+    body text not null,
+    primary key (run, attempt, file, seq)
+) strict, without rowid;
+
+create table series (
+    id integer primary key,
+    run integer not null references runs (n) on delete cascade,
+    name text not null,
+    unique (run, name)
+) strict;
+
+create table points (
+    series integer not null references series (id) on delete cascade,
+    step integer not null,
+    epoch integer not null,
+    value real,
+    primary key (series, step)
+) strict, without rowid;
+
+create table latest_best (
+    series integer primary key references series (id) on delete cascade,
+    step integer not null,
+    epoch integer not null,
+    value real,
+    max_value real,
+    max_epoch integer,
+    min_value real,
+    min_epoch integer,
+    points integer not null
+) strict;
+
+create table evaluations (
+    id integer primary key,
+    run integer not null references runs (n) on delete cascade,
+    attempt integer not null,
+    seq integer not null,
+    t real not null,
+    step integer not null,
+    checkpoint text not null,
+    network text not null,
+    epoch integer not null,
+    weights text not null,
+    selected_on text not null,
+    attack text not null,
+    norm text not null,
+    epsilon real not null,
+    steps integer not null,
+    step_size real not null,
+    restarts integer not null,
+    split text not null,
+    n integer not null,
+    of_n integer not null,
+    indices text not null,
+    seed integer not null,
+    dtype text not null,
+    note text not null,
+    state text not null,
+    clean real,
+    robust real,
+    unique (run, attempt, seq)
+) strict;
+create index evaluations_by_run on evaluations (run, checkpoint, attack);
+"""
