@@ -19,7 +19,12 @@ SCHEMA = 1
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write a checkpoint beside its target, flush it and rename it over the target."""
     path.parent.mkdir(exist_ok=True)
-    replace(path, lambda stream: torch.save({"schema": SCHEMA, **content}, stream))
+    try:
+        replace(path, lambda stream: torch.save({"schema": SCHEMA, **content}, stream))
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):  # torch hides why a write failed
+            raise error.__context__ from None
+        raise
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:

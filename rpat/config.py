@@ -530,7 +530,8 @@ def _digest(values: Mapping[str, Any]) -> str:
 
 def _absent_section(name: str) -> str:
     if name in WRAPPERS:
-        return f"'{name}' is not part of this run; add --with {name}"
+        add = "--rpat" if name == "rpat" else f"--with {name}"
+        return f"'{name}' is not part of this run; add {add}"
     if name in METHODS:
         return f"'{name}' is not this run's method; use --method {name}"
     return ""

@@ -44,23 +44,24 @@ class Journal:
 
         Raises OSError when the line could not be written whole; nothing of it is kept then.
         """
-        values, nonfinite = _finite(values)
-        self._seq += 1
-        record = {"seq": self._seq, "t": round(time.time(), 3), "kind": kind, **values}
+        nonfinite: list[str] = []
+        values = {key: _finite(key, value, nonfinite) for key, value in values.items()}
+        seq = self._seq + 1
+        record = {"seq": seq, "t": round(time.time(), 3), "kind": kind, **values}
         self._append(json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+        self._seq = seq
         if nonfinite:
             place = {k: values[k] for k in ("epoch", "step") if k in values}
             self.write("nonfinite", names=nonfinite, **place)
         if sync:
             os.fsync(self._fd)
-        return self._seq
+        return seq
 
     def _append(self, line: bytes) -> None:
         written = os.write(self._fd, line)
         if written != len(line):  # a full disk can take a part of the line
             size = os.fstat(self._fd).st_size
             os.ftruncate(self._fd, size - written)
-            self._seq -= 1
             raise OSError(28, "No space left on device", str(self.path))
 
     def close(self) -> None:
@@ -99,17 +100,13 @@ def _parse(line: bytes) -> Record | None:
     return None
 
 
-def _finite(values: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Any], list[str]]:
-    """Return the values with non-finite floats as None, and the names of those."""
-    clean: dict[str, Any] = {}
-    names: list[str] = []
-    for key, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            clean[key] = None
-            names.append(prefix + key)
-        elif isinstance(value, Mapping):
-            clean[key], inner = _finite(value)
-            names += inner
-        else:
-            clean[key] = value
-    return clean, names
+def _finite(name: str, value: Any, nonfinite: list[str]) -> Any:
+    """Return a value with non-finite floats as None; note the names of those."""
+    if isinstance(value, float) and not math.isfinite(value):
+        nonfinite.append(name)
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(key, inner, nonfinite) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(name, inner, nonfinite) for inner in value]
+    return value

@@ -181,8 +181,10 @@ class Training:
         values["time/images_per_s"] = self.sums.count / max(self.seconds, 1e-9)
         loss = self.sums.means()["train/loss"]
         networks = self.method.models(self.model)
+        clock = time.monotonic()
         for name, network in networks.items():
             values |= self.test(name, network, done)
+        values["time/eval_s"] = time.monotonic() - clock
         if self.run.superseded(self.attempt):
             raise Superseded
         self.journal.write("epoch", epoch=done, step=self.t, values=values)

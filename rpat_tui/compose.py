@@ -92,6 +92,17 @@ def words(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
+def assignments(texts: Iterable[str] | None) -> dict[str, str]:
+    """Read `--set key=value` options; the last one of a key wins."""
+    out: dict[str, str] = {}
+    for text in texts or ():
+        key, sign, value = text.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(f"--set {text}: write key=value, for example attack.steps=7")
+        out[key.strip()] = value.strip()
+    return out
+
+
 def seeds(text: str) -> tuple[str, ...]:
     """Read `0-2`, `0,3,7` or a mixture of both."""
     out: list[str] = []

@@ -46,6 +46,8 @@ def pgd(
         x_adv = x + norm.start(attack.start, x, radius, generator)
         if not attack.start.startswith("normal"):  # TRADES and MART clip after the first step
             x_adv = x_adv.clamp(0, 1)
+        elif not attack.steps:
+            x_adv = _into_ball(norm, x, x_adv - x, radius, attack.order)
         for k in range(attack.steps):
             gradient = _gradient(model, x_adv, ascent, attack, k, probe)
             moved = x_adv - x + norm.ascend(gradient, length, attack.floor)

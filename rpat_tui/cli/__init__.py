@@ -1,1 +1,55 @@
-"""Commands, one file a group."""
+"""The command line: `rpat COMMAND`. Commands parse, call one function and print."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from rpat.errors import RpatError
+from rpat_tui.cli import compare, queue, reference, runs, work
+
+app = typer.Typer(
+    name="rpat",
+    help="Adversarial training: compose runs, launch them, watch them, get the tables.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from rpat import __version__
+
+        sys.stdout.write(f"rpat {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Adversarial training: compose runs, launch them, watch them, get the tables."""
+
+
+for module in (queue, runs, compare, reference, work):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line; errors become one line, and exit status 2 or 1."""
+    try:
+        app()
+    except RpatError as error:
+        sys.stderr.write(f"rpat: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

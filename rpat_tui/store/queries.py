@@ -213,7 +213,7 @@ def config_of(db: sqlite3.Connection, n: int) -> Json:
 
 _MEASURED = """
 select r.n, r.id, r.seed, r.group_key, r.data_key, r.dataset, r.source, r.norm, r.model, r.method,
-    r.rpat, r.config, e.checkpoint, e.network, e.attack, e.steps, e.n, e.of_n, e.selected_on,
+    r.rpat, r.config, e.checkpoint, e.network, e.attack, e.steps, e.n as images, e.of_n, e.selected_on,
     e.note, e.clean, e.robust
 from evaluations e join runs r on r.n = e.run
 where e.state = 'done' and e.split = 'test' and not r.archived
@@ -284,8 +284,8 @@ def _marks(rows: list[Json]) -> Iterator[str]:
         yield "subset of the images"
     for row in rows:
         name = "AA" if row["attack"] == "aa" else "PGD"
-        if row["n"] < row["of_n"]:
-            yield f"{name} on {row['n']} of {row['of_n']} test images"
+        if row["images"] < row["of_n"]:
+            yield f"{name} on {row['images']} of {row['of_n']} test images"
         if row["note"]:
             yield f"{name} with {row['note']}"
 
@@ -333,4 +333,5 @@ def iso(t: float | None) -> str | None:
 def _rows(db: sqlite3.Connection, sql: str, values: Sequence[Any]) -> list[Json]:
     cursor = db.execute(sql, values)
     names = [column[0] for column in cursor.description]
+    assert len(set(names)) == len(names), f"two columns of one name in {names}"
     return [dict(zip(names, row, strict=True)) for row in cursor]

@@ -1,0 +1,118 @@
+"""What `rpat doctor` looks at; each check says what it found and what to do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sqlite3
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from rpat.config import DATASETS
+from rpat.data.locate import DOWNLOADABLE, locate
+from rpat.errors import RpatError
+from rpat_tui.home import Home, data_folder, file_system, find_home, is_network
+from rpat_tui.launch import devices
+from rpat_tui.launch.locks import holder
+from rpat_tui.store import db as database
+
+PACKAGES = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-learn")
+LITTLE = 2 << 30
+"""Bytes free below which the disk is worth a word: checkpoints of one large network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding; `ok` is None for what is only worth knowing."""
+
+    name: str
+    ok: bool | None
+    found: str
+    do: str = ""
+
+
+def checks(option: str | None) -> list[Check]:
+    """Return every check, in the order a run would meet them."""
+    home = find_home(option)
+    return [_python(), *_packages(), _gpu(), _home(home), _database(home), _disk(home.path),
+            _worker(home), *_datasets(home)]  # fmt: skip
+
+
+def _python() -> Check:
+    version = platform.python_version()
+    ok = sys.version_info >= (3, 11)
+    return Check("python", ok, version, "" if ok else "install Python 3.11 or newer")
+
+
+def _packages() -> list[Check]:
+    out = []
+    for name in PACKAGES:
+        try:
+            out.append(Check(name, True, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            out.append(Check(name, False, "missing", f"pip install {name}"))
+    return out
+
+
+def _gpu() -> Check:
+    names = devices.gpu_names()
+    if names:
+        return Check("gpu", True, ", ".join(names))
+    return Check("gpu", None, "none that NVIDIA's driver shows; runs use the CPU")
+
+
+def _home(home: Home) -> Check:
+    if not home.path.exists():
+        return Check("home", None, f"{home.path} does not exist yet; the first run makes it")
+    if not os.access(home.path, os.R_OK | os.W_OK | os.X_OK):
+        return Check("home", False, f"{home.path} is not writable", "check its permissions")
+    return Check("home", True, f"{home.path} ({file_system(home.path) or 'unknown file system'})")
+
+
+def _database(home: Home) -> Check:
+    if not home.exists():
+        return Check("database", None, "none yet")
+    where = home.database
+    far = " (the home is on a network)" if is_network(file_system(home.path)) else ""
+    try:
+        with database.opened_readonly(home) as db:
+            verdict = db.execute("pragma quick_check").fetchone()[0]
+            runs = db.execute("select count(*) from runs").fetchone()[0]
+    except RpatError as error:
+        return Check("database", False, str(error), "rpat reindex builds it again")
+    if verdict != "ok":
+        return Check("database", False, verdict, "rpat reindex builds it again")
+    return Check("database", True, f"{where}{far}, {runs} runs, SQLite {sqlite3.sqlite_version}")
+
+
+def _disk(path: Path) -> Check:
+    while not path.exists():
+        path = path.parent
+    free = shutil.disk_usage(path).free
+    text = f"{free / 1e9:.1f} GB free"
+    return Check("disk", free > LITTLE, text, "" if free > LITTLE else "free some space")
+
+
+def _worker(home: Home) -> Check:
+    found = holder(home.worker_lock)
+    if found is None:
+        return Check("worker", None, "none; the next run starts one")
+    return Check("worker", True, f"pid {found.get('pid', '?')} on {found.get('host', '?')}")
+
+
+def _datasets(home: Home) -> list[Check]:
+    root = data_folder(home)
+    out = []
+    for name, facts in DATASETS.items():
+        if not facts.known:
+            continue
+        found = locate(name, root)
+        if found:
+            out.append(Check(name, True, found.source))
+        else:
+            way = "downloaded at the first run" if name in DOWNLOADABLE else "give --data-dir"
+            out.append(Check(name, None, f"not in {root}: {way}"))
+    return out

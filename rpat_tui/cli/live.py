@@ -1,0 +1,190 @@
+"""Runs as they go: a live view in a terminal, a line an epoch in a pipe.
+
+The view only reads; the worker does the work, and is started again should it have died.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rpat_tui.cli.output import (
+    COLOURS,
+    console,
+    duration,
+    figure,
+    glyph,
+    plain_table,
+    remark,
+    say,
+    title,
+)
+from rpat_tui.home import Home
+from rpat_tui.launch import worker
+from rpat_tui.store import db as database
+from rpat_tui.store import queries
+from rpat_tui.store.queue import FINAL, OPEN
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+TICK = 0.5
+ROWS = 24
+"""Runs shown at once; the others are counted."""
+
+Row = dict[str, Any]
+
+
+def follow(home: Home, numbers: Sequence[int], *, quiet: bool = False) -> int:
+    """Show runs until they have ended; returns the exit status.
+
+    0 when all are done, 1 when one is not, 130 after Ctrl-C, which leaves the runs alone.
+    """
+    with database.opened(home) as db:
+        try:
+            if quiet:
+                _poll(home, db, numbers, lambda rows: None)
+            elif sys.stdout.isatty():
+                _live(home, db, numbers)
+            else:
+                _poll(home, db, numbers, _Lines())
+        except KeyboardInterrupt:
+            _detached(db, numbers)
+            return 130
+        rows = queries.runs(db, numbers=numbers)
+    if not quiet:
+        for row in rows:
+            if row["state"] != "done":
+                say(f"{glyph(row['state'])} {row['id']} {row['state']}: {row['reason'] or '–'}")
+    return 0 if all(row["state"] == "done" for row in rows) else 1
+
+
+def _poll(
+    home: Home, db: sqlite3.Connection, numbers: Sequence[int], show: Callable[[list[Row]], object]
+) -> None:
+    while True:
+        show(snapshot(db, numbers))
+        if not queries.unfinished(db, numbers):
+            return
+        worker.ensure(home)
+        time.sleep(TICK)
+
+
+def _live(home: Home, db: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    from rich.live import Live
+
+    out = console()
+    with Live(console=out, auto_refresh=False, transient=False) as live:
+        _poll(
+            home, db, numbers,
+            lambda rows: live.update(view(rows, out.width), refresh=True),
+        )  # fmt: skip
+
+
+def _detached(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    still = [f"r{n:04d}" for n in queries.unfinished(db, numbers)]
+    if still:
+        shown = " ".join(still[:3]) + (" …" if len(still) > 3 else "")
+        remark(f"\ndetached: {len(still)} run(s) go on without this terminal")
+        remark(f"  rpat watch {shown}    look again\n  rpat stop {shown}     save and end")
+
+
+def snapshot(db: sqlite3.Connection, numbers: Sequence[int]) -> list[Row]:
+    """Return the runs with their newest numbers, from the summary table alone."""
+    rows = queries.runs(db, numbers=numbers)
+    latest = queries.latest(db, [row["n"] for row in rows])
+    for row in rows:
+        row["values"] = latest[row["n"]]
+        row["left"] = time_left(row)
+    return rows
+
+
+def time_left(row: Row) -> float | None:
+    """Return the seconds to the run's last epoch, at the pace of its newest one."""
+    values = row["values"]
+    pace = (values.get("time/epoch_s") or 0) + (values.get("time/eval_s") or 0)
+    if row["state"] != "running" or not pace:
+        return None
+    done = row["step"] / row["steps"] * row["epochs"] if row["steps"] else row["epoch"]
+    return float(max(row["epochs"] - max(done, row["epoch"]), 0) * pace)
+
+
+def view(rows: list[Row], width: int) -> RenderableType:
+    """Return the table of runs, as wide as `width` allows."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    right = ("epoch", "clean", "PGD", "logit MSE", "loss", "images/s", "left")
+    wide = width >= 100
+    columns = ["run", "", "what", "progress", "epoch", "clean", "PGD", "logit MSE"]
+    columns += ["loss", "images/s", "left"] if wide else ["left"]
+    table = plain_table(*columns, right=right)
+    shown = sorted(rows, key=_urgency)[:ROWS]
+    for row in sorted(shown, key=lambda row: int(row["n"])):
+        values, state = row["values"], row["state"]
+        share = row["step"] / row["steps"] if row["steps"] else 0.0
+        cells: list[Any] = [
+            Text(row["id"]),
+            Text(f"{glyph(state)} {state}", style=COLOURS[state]),
+            Text(f"{title(row)} {row['dataset']} s{row['seed']}"[: 40 if wide else 16]),
+            ProgressBar(total=1.0, completed=share, width=20 if wide else 8),
+            Text(f"{row['epoch']}/{row['epochs']}"),
+            Text(figure(values.get("test/clean_acc"))),
+            Text(figure(values.get("test/pgd_acc"))),
+            Text(figure(values.get("test/logit_mse"), 4)),
+        ]
+        if wide:
+            cells += [
+                Text(figure(values.get("train/loss"), 3)),
+                Text(figure(values.get("time/images_per_s"), 0)),
+            ]
+        cells.append(Text(_stage(row)))
+        table.add_row(*cells)
+    return Group(table, Text(_foot(rows, len(shown)), style="dim"))
+
+
+def _urgency(row: Row) -> tuple[int, int]:
+    order = (*OPEN, "failed", "queued", "paused", "stopped", "done")
+    return order.index(row["state"]), row["n"]
+
+
+def _stage(row: Row) -> str:
+    if row["state"] == "running" and row["epoch"] == row["epochs"]:
+        return "last test"
+    return duration(row["left"]) if row["state"] == "running" else ""
+
+
+def _foot(rows: list[Row], shown: int) -> str:
+    more = f"{len(rows) - shown} more runs not shown · " if shown < len(rows) else ""
+    if all(row["state"] in (*FINAL, "paused") for row in rows):
+        return f"{more}all have ended"
+    return f"{more}Ctrl-C leaves; the runs go on"
+
+
+class _Lines:
+    """Prints a line whenever a run changes its state or ends an epoch."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, tuple[str, int]] = {}
+
+    def __call__(self, rows: list[Row]) -> None:
+        for row in rows:
+            now = (row["state"], row["epoch"])
+            if self.seen.get(row["n"]) == now:
+                continue
+            self.seen[row["n"]] = now
+            values = row["values"]
+            numbers = (
+                f"epoch {row['epoch']}/{row['epochs']}  "
+                f"clean {figure(values.get('test/clean_acc'))}  "
+                f"PGD {figure(values.get('test/pgd_acc'))}  "
+                f"logit MSE {figure(values.get('test/logit_mse'), 4)}  "
+                f"loss {figure(values.get('train/loss'), 3)}  "
+                f"{figure(values.get('time/images_per_s'), 0)} images/s"
+            )
+            head = f"{row['id']} {row['state']:<8} {title(row)} {row['dataset']} s{row['seed']}"
+            say(f"{head}  {numbers}" if row["epoch"] else head)

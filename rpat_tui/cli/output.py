@@ -1,0 +1,170 @@
+"""What commands share: opening a home to read, printing for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from rpat_tui.home import Home
+
+HomeOption = Annotated[
+    str | None,
+    typer.Option("--home", help="Folder of runs and database; else RPAT_HOME.", metavar="PATH"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
+
+GLYPHS = {
+    "queued": "◌", "starting": "◔", "running": "●", "pausing": "‖", "paused": "‖", "done": "✓",
+    "failed": "✗", "stopped": "■", "lost": "?",
+}  # fmt: skip
+PLAIN_GLYPHS = {
+    "queued": ".", "starting": "s", "running": "*", "pausing": "=", "paused": "=", "done": "+",
+    "failed": "x", "stopped": "#", "lost": "?",
+}  # fmt: skip
+COLOURS = {
+    "queued": "dim", "starting": "cyan", "running": "cyan", "pausing": "yellow",
+    "paused": "yellow", "done": "green", "failed": "red", "stopped": "yellow", "lost": "magenta",
+}  # fmt: skip
+
+READ_LIMIT = 0.2
+"""Seconds that a reading command spends on journals when no worker lives."""
+
+
+def console(stderr: bool = False) -> Console:
+    """Return a console: as wide as the terminal, or wide and plain when piped."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    if stream.isatty():
+        return Console(file=stream, highlight=False)
+    width = int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdigit() else 200
+    return Console(file=stream, width=width, highlight=False, no_color=True, soft_wrap=True)
+
+
+def plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """Return an empty table without lines, its numbers to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
+    return table
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def say(text: str) -> None:
+    """Print a line of text as it is."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def remark(text: str) -> None:
+    """Print a line for people on standard error."""
+    sys.stderr.write(text + "\n")
+
+
+def glyph(state: str) -> str:
+    """Return a state's sign, in ASCII where the output cannot show more."""
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    return (GLYPHS if encoding.startswith("utf") else PLAIN_GLYPHS)[state]
+
+
+def figure(value: float | None, digits: int = 1) -> str:
+    """Format a number, or the sign of a missing one."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Format seconds as people say them: 42s, 3m10s, 2h05m, 3d04h."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
+
+
+def clock(t: float | None) -> str:
+    """Format UTC seconds as local date and time."""
+    return "–" if t is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(t))
+
+
+def title(run: Any) -> str:
+    """Return what a run is in a few words: method, RPAT and its weight."""
+    if not run["rpat"]:
+        return str(run["method"])
+    return f"{run['method']}+rpat λ{run['lam']:g}"
+
+
+def has_home(option: str | None) -> bool:
+    """Return whether a home has been made where the option or the settings point to."""
+    from rpat_tui.home import find_home
+
+    path = find_home(option).path
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+
+
+@contextmanager
+def reading(option: str | None) -> Iterator[tuple[Home, sqlite3.Connection]]:
+    """Open the home's database for a command that reads; creates nothing.
+
+    When no worker lives, the journals are read first, so that states are true. Raises
+    `ConfigError` where there is no home yet.
+    """
+    from rpat.errors import ConfigError, StoreError
+    from rpat_tui.home import find_home
+    from rpat_tui.store import db as database
+
+    home = find_home(option)
+    try:
+        missing = not home.exists()
+        if not missing:
+            os.listdir(home.runs)  # noqa: PTH208  only to see whether it may be read
+    except OSError as error:
+        raise StoreError(
+            f"home {home.path} cannot be read ({error.strerror}); check its permissions or name "
+            "another folder with --home"
+        ) from error
+    if missing:
+        if home.path.exists() and not home.path.is_dir():
+            raise StoreError(f"home {home.path} is a file; name a folder with --home or RPAT_HOME")
+        raise ConfigError(
+            f"home {home.path} has no runs yet; start one with rpat run, or rpat demo to try it"
+        )
+    if not os.access(home.path, os.W_OK):
+        with database.opened_readonly(home) as db:
+            remark(f"home {home.path} is read-only: shown as last seen by its worker")
+            yield home, db
+        return
+    with database.opened(home) as db:
+        _refresh(home, db)
+        yield home, db
+
+
+def _refresh(home: Home, db: sqlite3.Connection) -> None:
+    """Read the journals unless a worker does so each second."""
+    from rpat_tui.launch.locks import holder
+    from rpat_tui.launch.reconcile import reconcile
+
+    if holder(home.worker_lock) is None and not reconcile(home, db, seconds=READ_LIMIT):
+        remark("some journals are not read yet: numbers may be a little old")

@@ -1,0 +1,237 @@
+"""Commands that act on the queue: run, stop, kill, requeue, wait."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from rpat_tui.cli.output import HomeOption, JsonOption, print_json, reading, remark, say
+
+Runs = Annotated[list[str], typer.Argument(help="Ids (r0001) or names.", metavar="RUN...")]
+What, Data, Attack, Training, Where = (
+    "What", "Data", "Threat and attack", "Training", "Where and when",
+)  # fmt: skip
+
+
+def option(*names: str, panel: str, help: str, **more: Any) -> Any:
+    """Declare an option in a panel of the help."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+def run(
+    method: Annotated[str, option("--method", panel=What, help="Method, or a comma list.")] = "",
+    rpat: Annotated[bool, option("--rpat", panel=What, help="Add RPAT's term.")] = False,
+    lam: Annotated[str, option("--lam", panel=What, help="Weight of RPAT's term; a list.")] = "",
+    alpha: Annotated[
+        str, option("--alpha", panel=What, help="Weight of the adversarial end, beta- or beta+.")
+    ] = "",
+    rpat_form: Annotated[
+        str, option("--rpat-form", panel=What, help="interp (released) or eq3 (printed).")
+    ] = "",
+    stack: Annotated[
+        list[str] | None, option("--with", panel=What, help="Stack a wrapper; repeat.")
+    ] = None,
+    preset: Annotated[str, option("--preset", panel=What, help="Start from a preset.")] = "",
+    model: Annotated[str, option("--model", panel=What, help="Network, or a list.")] = "",
+    dataset: Annotated[str, option("--dataset", panel=Data, help="Data set, or a list.")] = "",
+    data_dir: Annotated[
+        str | None, option("--data-dir", panel=Data, help="Folder of the data set.")
+    ] = None,
+    val_split: Annotated[
+        int | None, option("--val-split", panel=Data, help="Hold out N images and select on them.")
+    ] = None,
+    norm: Annotated[str, option("--norm", panel=Attack, help="linf or l2, or both.")] = "",
+    epsilon: Annotated[
+        str, option("--epsilon", panel=Attack, help="Radius, as 8/255; a list.")
+    ] = "",
+    steps: Annotated[int | None, option("--steps", panel=Attack, help="PGD steps.")] = None,
+    step_size: Annotated[
+        str | None, option("--step-size", panel=Attack, help="PGD step, as 2/255.")
+    ] = None,
+    epochs: Annotated[int | None, option("--epochs", panel=Training, help="Epochs.", min=1)] = None,
+    batch_size: Annotated[
+        int | None, option("--batch-size", panel=Training, help="Images a step.")
+    ] = None,
+    lr: Annotated[float | None, option("--lr", panel=Training, help="Initial rate.")] = None,
+    seed: Annotated[int | None, option("--seed", panel=Training, help="One seed.")] = None,
+    seeds: Annotated[str, option("--seeds", panel=Training, help="Several: 0-2 or 0,1,2.")] = "",
+    mode: Annotated[str | None, option("--mode", panel=Training, help="Numeric mode.")] = None,
+    evaluation: Annotated[
+        str | None, option("--eval", panel=Training, help="At the end: none, pgd or aa.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        option("--set", panel=Training, help="Any value: attack.steps=7; repeat."),
+    ] = None,
+    device: Annotated[
+        str | None, option("--device", panel=Where, help="auto, cpu or cuda:N.")
+    ] = None,
+    name: Annotated[str, option("--name", panel=Where, help="A label for the run.")] = "",
+    tag: Annotated[list[str] | None, option("--tag", panel=Where, help="A tag; repeat.")] = None,
+    note: Annotated[str, option("--note", panel=Where, help="A note.")] = "",
+    detach: Annotated[bool, option("--detach", panel=Where, help="Return at once.")] = False,
+    dry_run: Annotated[
+        bool, option("--dry-run", panel=Where, help="Print the exact config, start nothing.")
+    ] = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Queue runs and show them live.
+
+    One run a combination: comma lists make a grid.
+
+    Example: rpat run --method pgd-at,mart --rpat --seeds 0-2 --dataset cifar10
+    """
+    from rpat.errors import ConfigError
+    from rpat_tui import compose
+    from rpat_tui.home import data_folder, find_home, settings
+
+    if seed is not None and seeds:
+        raise ConfigError("--seed and --seeds are both given; keep one of them")
+    place = find_home(home)
+    fixed = {
+        "data.val_n": val_split,
+        "attack.steps": steps,
+        "attack.step_size": step_size,
+        "optim.batch_size": batch_size,
+        "optim.lr": lr,
+        "mode": mode,
+        "eval.attack": evaluation,
+        "device": device,
+        "rpat.form": rpat_form or None,
+        "seed": seed,
+    }
+    axes = {
+        "threat.epsilon": compose.words(epsilon),
+        "rpat.lam": compose.words(lam),
+        "rpat.alpha": compose.words(alpha),
+        "seed": compose.seeds(seeds),
+    }
+    request = compose.Request(
+        methods=compose.words(method),
+        wrappers=(*(("rpat",) if rpat else ()), *(stack or ())),
+        preset=preset,
+        datasets=compose.words(dataset),
+        models=compose.words(model),
+        norms=compose.words(norm),
+        epochs=epochs or 0,
+        axes={key: values for key, values in axes.items() if values},
+        fixed={k: v for k, v in fixed.items() if v is not None} | compose.assignments(changes),
+        data_dir=data_folder(place, data_dir),
+        data_dir_given=data_dir is not None or settings()["data_dir"].origin != "default",
+    )
+    configs = compose.compose(request)
+    if dry_run:
+        from rpat_tui.cli.plan import show_plan
+
+        show_plan(configs, json)
+        return
+    from rpat_tui.store.index import Wish
+
+    _start(place, configs, Wish(name=name, tags=tuple(tag or ()), note=note), detach, json)
+
+
+def _start(home: Any, configs: list[Any], wish: Any, detach: bool, json: bool) -> None:
+    from rpat_tui.launch import frozen, worker
+    from rpat_tui.store import db as database
+    from rpat_tui.store import index, queries
+
+    with database.opened(home) as db:
+        provenance = frozen.provenance(home, shlex.join(["rpat", *sys.argv[1:]]))
+        numbers = index.enqueue(home, db, configs, wish, provenance)
+        worker.ensure(home)
+        if json:
+            print_json([queries.public(row) for row in queries.runs(db, numbers=numbers)])
+        if detach:
+            if not json:
+                say(" ".join(f"r{n:04d}" for n in numbers))
+            return
+    from rpat_tui.cli.live import follow
+
+    raise typer.Exit(follow(home, numbers, quiet=json))
+
+
+def stop(runs: Runs, home: HomeOption = None) -> None:
+    """Save the work of runs, then end them."""
+    _ask(runs, home, "stop")
+
+
+def kill(runs: Runs, home: HomeOption = None) -> None:
+    """End runs at once.
+
+    What came after the last checkpoint is lost.
+    """
+    _ask(runs, home, "kill")
+
+
+def _ask(runs: list[str], home: str | None, word: str) -> None:
+    from rpat_tui.launch import control
+    from rpat_tui.store import queries
+
+    with reading(home) as (place, db):
+        for n in queries.find(db, runs):
+            say(control.stop(place, db, n, word))
+
+
+def requeue(
+    runs: Runs,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Move the checkpoints aside first.")
+    ] = False,
+    home: HomeOption = None,
+) -> None:
+    """Go on with failed or stopped runs.
+
+    They are queued again and continue from their last checkpoint.
+    """
+    from rpat_tui.launch import control, worker
+    from rpat_tui.store import queries
+
+    with reading(home) as (place, db):
+        for n in queries.find(db, runs):
+            say(control.requeue(place, db, n, from_start=from_start))
+        worker.ensure(place)
+
+
+def wait(runs: Runs, home: HomeOption = None) -> None:
+    """Wait until runs have ended.
+
+    The exit status is 0 when all are done.
+    """
+    from rpat_tui.cli.live import follow
+    from rpat_tui.store import queries
+
+    with reading(home) as (place, db):
+        numbers = queries.find(db, runs)
+    raise typer.Exit(follow(place, numbers, quiet=True))
+
+
+def watch(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Runs; all unfinished ones if left out.")
+    ] = None,
+    home: HomeOption = None,
+) -> None:
+    """Show runs live until they have ended.
+
+    Ctrl-C leaves them alone.
+    """
+    from rpat_tui.cli.live import follow
+    from rpat_tui.store import queries
+
+    with reading(home) as (place, db):
+        everything = [row["n"] for row in queries.runs(db)]
+        numbers = queries.find(db, runs) if runs else queries.unfinished(db, everything)
+    if not numbers:
+        remark("no run is queued or running; start one with rpat run")
+        return
+    raise typer.Exit(follow(place, numbers))
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    for command in (run, stop, kill, requeue, wait, watch):
+        app.command()(command)

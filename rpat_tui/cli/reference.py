@@ -1,0 +1,194 @@
+"""Commands that explain: methods, presets, datasets, models, config."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from rpat_tui.cli.output import HomeOption, JsonOption, console, plain_table, print_json, say
+
+
+def methods(
+    name: Annotated[str, typer.Argument(help="One method or wrapper; all if left out.")] = "",
+    json: JsonOption = False,
+) -> None:
+    """List methods, or explain one.
+
+    Objective, source and knobs of each method and of what stacks on it.
+    """
+    from rpat.config import METHODS, WRAPPERS
+    from rpat.errors import ConfigError
+    from rpat.knobs import unknown
+
+    known: dict[str, Any] = {**METHODS, **WRAPPERS}
+    if name and name not in known:
+        raise ConfigError(f"method {unknown(name, known)}")
+    chosen = [name] if name else list(known)
+    facts = [_facts(known[word], word in WRAPPERS) for word in chosen]
+    if json:
+        print_json(facts)
+    elif name:
+        _explain(facts[0])
+    else:
+        table = plain_table("name", "kind", "title", "source", "objective")
+        for fact in facts:
+            table.add_row(
+                *(str(fact[key]) for key in ("name", "kind", "title", "source", "objective"))
+            )
+        console().print(table)
+
+
+def _facts(knobs: Any, is_wrapper: bool) -> dict[str, Any]:
+    from rpat.knobs import fields
+
+    return {
+        "name": knobs.NAME,
+        "kind": "wrapper" if is_wrapper else "method",
+        "title": knobs.TITLE,
+        "source": knobs.CITATION,
+        "objective": knobs.OBJECTIVE,
+        "about": (knobs.__doc__ or "").strip(),
+        "refuses": dict(knobs.REFUSES),
+        "knobs": [
+            {
+                "name": f"{knobs.NAME}.{field.name}",
+                "default": field.default,
+                "range": _range(field.metadata),
+                "help": field.metadata["help"],
+            }
+            for field in fields(knobs)
+        ],
+    }
+
+
+def _range(meta: Any) -> str:
+    if meta["choices"]:
+        return " | ".join(meta["choices"])
+    parts = []
+    if meta["low"] is not None:
+        parts.append(f">= {meta['low']:g}")
+    if meta["above"] is not None:
+        parts.append(f"> {meta['above']:g}")
+    if meta["high"] is not None:
+        parts.append(f"<= {meta['high']:g}")
+    return " and ".join(parts)
+
+
+def _explain(fact: dict[str, Any]) -> None:
+    out = console()
+    out.print(f"[bold]{fact['title']}[/bold]  ({fact['kind']} '{fact['name']}', {fact['source']})")
+    out.print(fact["objective"], markup=False)
+    say(f"\n{fact['about']}\n")
+    for wrapper, reason in fact["refuses"].items():
+        say(f"refuses {wrapper}: {reason}")
+    for knob in fact["knobs"]:
+        limits = f"  [{knob['range']}]" if knob["range"] else ""
+        say(f"  {knob['name']:<20} {knob['default']!s:<8}{limits}  {knob['help']}")
+    if fact["kind"] == "method":
+        say(f"\nrpat run --method {fact['name']}")
+
+
+def presets(json: JsonOption = False) -> None:
+    """List the named recipes.
+
+    Data set, network and norm remain their arguments.
+    """
+    from rpat import recipes
+
+    found = recipes.presets().values()
+    if json:
+        keys = ("name", "method", "wrappers", "about", "model", "dataset", "epochs")
+        print_json([{key: getattr(p, key) for key in keys} for p in found])
+        return
+    table = plain_table("preset", "what it is")
+    for p in found:
+        table.add_row(p.name, p.about)
+    console().print(table)
+
+
+def datasets(
+    data_dir: Annotated[str | None, typer.Option("--data-dir", help="Folder to look in.")] = None,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """List data sets and whether they are here."""
+    from rpat.config import DATASETS
+    from rpat.data.locate import DOWNLOADABLE, locate
+    from rpat_tui.home import data_folder, find_home
+
+    root = data_folder(find_home(home), data_dir)
+    facts = []
+    for name, known in DATASETS.items():
+        found = locate(name, root)
+        facts.append(
+            {
+                "name": name,
+                "title": known.title,
+                "classes": known.classes or None,
+                "image_size": known.image_size or None,
+                "train": known.n_train or None,
+                "test": known.n_test or None,
+                "source": found.source if found else None,
+                "path": str(found.path) if found and found.source != "embedded" else None,
+                "downloadable": name in DOWNLOADABLE,
+            }
+        )
+    if json:
+        print_json(facts)
+        return
+    table = plain_table("data set", "classes", "pixels", "train", "test", "here", right=(
+        "classes", "pixels", "train", "test"))  # fmt: skip
+    for f in facts:
+        missing = "downloaded at the first run" if f["downloadable"] else "give it with --data-dir"
+        here = f"{f['source']} {f['path'] or ''}".strip() if f["source"] else f"no: {missing}"
+        sizes = (str(f[key] or "–") for key in ("classes", "image_size", "train", "test"))
+        table.add_row(str(f["name"]), *sizes, here)
+    console().print(table)
+    say(f"\nlooked in {root}")
+
+
+MODEL_FACTS = {
+    "resnet8": ("8 layers, 16/32/64 channels", 78_042, "for CPUs and demonstrations"),
+    "resnet18": ("basic blocks, CIFAR stem", 11_173_962, "Tables 1 and 2 of the paper"),
+    "resnet26-bottleneck": ("bottleneck blocks", 13_958_986, "what the paper's code builds"),
+    "preactresnet18": ("pre-activation, final BN", 11_172_170, "Tables 3 and 4"),
+    "wrn-34-10": ("wide, 34 layers", 46_160_474, "Tables 3 and 4"),
+}
+"""Network -> what it is, parameters with ten classes, where it belongs."""
+
+
+def models(json: JsonOption = False) -> None:
+    """List the networks."""
+    facts = [
+        {"name": name, "about": about, "parameters": count, "used_for": use}
+        for name, (about, count, use) in MODEL_FACTS.items()
+    ]
+    if json:
+        print_json(facts)
+        return
+    table = plain_table("network", "parameters", "what it is", "used for", right=("parameters",))
+    for f in facts:
+        table.add_row(str(f["name"]), f"{f['parameters']:,}", str(f["about"]), str(f["used_for"]))
+    console().print(table)
+
+
+def config(json: JsonOption = False, home: HomeOption = None) -> None:
+    """Show each setting and its origin."""
+    from rpat_tui.home import config_files, settings
+
+    values = settings(home=home).values()
+    if json:
+        print_json([{"name": v.name, "value": v.value, "origin": v.origin} for v in values])
+        return
+    table = plain_table("setting", "value", "from", "what it is")
+    for v in values:
+        table.add_row(v.name, str(v.value) or "–", v.origin, v.help)
+    console().print(table)
+    say("\nread in this order, the later ones win: " + ", ".join(map(str, config_files())))
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    for command in (methods, presets, datasets, models, config):
+        app.command()(command)

@@ -1,0 +1,320 @@
+"""Commands that look at runs: list, show, logs, metrics."""
+
+from __future__ import annotations
+
+import csv as csv_format
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rpat_tui.cli.output import (
+    COLOURS,
+    HomeOption,
+    JsonOption,
+    clock,
+    console,
+    duration,
+    figure,
+    glyph,
+    has_home,
+    plain_table,
+    print_json,
+    reading,
+    remark,
+    say,
+    title,
+)
+
+if TYPE_CHECKING:
+    from rpat.rundir import RunDir
+
+Run = Annotated[str, typer.Argument(help="Id (r0001) or name.")]
+
+
+def list_runs(
+    where: Annotated[
+        str, typer.Option("--where", help="Filter, as 'method:mart pgd>50 not is:archived'.")
+    ] = "",
+    kind: Annotated[str, typer.Option("--kind", help="train, eval or study.")] = "train",
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """List runs: states and newest numbers."""
+    from rpat.errors import ConfigError
+    from rpat_tui.store import queries
+
+    if kind not in ("train", "eval", "study"):
+        raise ConfigError(f"--kind {kind} does not exist; choose train, eval or study")
+    rows = []
+    if has_home(home):
+        with reading(home) as (_, db):
+            rows = queries.runs(db, where, kind=kind)
+    if json:
+        print_json([queries.public(row) for row in rows])
+        return
+    if not rows:
+        remark("no run matches" if where else "no runs yet; start one with rpat run or rpat demo")
+        return
+    _print_list(rows)
+
+
+def _print_list(rows: list[dict[str, Any]]) -> None:
+    from rich.text import Text
+
+    out = console()
+    wide = out.width >= 110
+    columns = ["id", "state", "method", "data", *(["model"] if wide else []), "s", "epoch"]
+    columns += ["clean", "PGD", "best", *(["started", "took"] if wide else []), "reason"]
+    table = plain_table(*columns, right=("s", "epoch", "clean", "PGD", "best", "took"))
+    table.columns[-1].no_wrap = False
+    table.columns[-1].ratio = 1
+    for row in rows:
+        best = figure(row["best_pgd"]) + (f"@{row['best_epoch']}" if row["best_epoch"] else "")
+        ended = row["ended"] or time.time()
+        took = duration(ended - row["started"]) if row["started"] else "–"
+        table.add_row(
+            row["id"],
+            Text(f"{glyph(row['state'])} {row['state']}", style=COLOURS[row["state"]]),
+            title(row) + (f" “{row['name']}”" if row["name"] else ""),
+            f"{row['dataset']} {row['norm']}",
+            *([row["model"]] if wide else []),
+            str(row["seed"]),
+            f"{row['epoch']}/{row['epochs']}",
+            figure(row["clean"]),
+            figure(row["pgd"]),
+            best,
+            *([clock(row["started"]), took] if wide else []),
+            Text(row["reason"], style="dim"),
+        )
+    out.print(table)
+
+
+def show(run: Run, json: JsonOption = False, home: HomeOption = None) -> None:
+    """Show one run.
+
+    Its state and why, results, config, attempts, and the code it came from.
+    """
+    from rpat.rundir import RunDir, read_json
+    from rpat_tui.store import queries
+
+    with reading(home) as (place, db):
+        n = queries.find(db, [run])[0]
+        row = queries.runs(db, numbers=[n])[0]
+        folder = RunDir(place.runs / row["id"])
+        facts: dict[str, Any] = {
+            "results": queries.evaluations(db, n),
+            "metrics": queries.summaries(db, n),
+            "attempts": queries.attempts(db, n),
+            "history": queries.transitions(db, n),
+            "findings": _findings(queries.events(db, n, ["nonfinite", "error"])),
+            "config": queries.config_of(db, n),
+        }
+    try:
+        facts["provenance"] = read_json(folder.provenance)
+    except (OSError, ValueError):
+        facts["provenance"] = {}
+    if json:
+        for moved in facts["history"]:
+            moved["t"] = queries.iso(moved["t"])
+        order = ("config", "results", "metrics", "provenance", "findings", "attempts", "history")
+        print_json({**queries.public(row), **{key: facts[key] for key in order}})
+        return
+    _print_run(row, facts, folder.path)
+
+
+def _findings(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the journals say against a run; each with its evidence and what to do."""
+    out = []
+    for event in events:
+        if event["kind"] == "nonfinite":
+            names = ", ".join(event["names"])
+            what = f"{names} was not finite at step {event.get('step', '?')}"
+            do = "lower optim.lr, or look at the images"
+            out.append(
+                {"rule": "nonfinite", "finding": what, "do": do, "attempt": event["attempt"]}
+            )
+    return out
+
+
+def _print_run(row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None:
+    from rich.text import Text
+
+    from rpat.config import RunConfig
+    from rpat_tui.cli.plan import describe
+
+    out = console()
+    head = f"{title(row)} on {row['dataset']} {row['norm']}, {row['model']}, seed {row['seed']}"
+    out.print(Text.assemble((row["id"], "bold"), "  ", head))
+    state = (f"{glyph(row['state'])} {row['state']}", COLOURS[row["state"]])
+    reason = f": {row['reason']}" if row["reason"] else ""
+    out.print(Text.assemble(state, f"{reason}  epoch {row['epoch']}/{row['epochs']}"))
+    tags = " ".join(f"#{tag}" for tag in row["tags"])
+    if words := "  ".join(filter(None, [row["name"], tags, row["note"]])):
+        say(words)
+    times = ((key, clock(row[key])) for key in ("created", "started", "ended"))
+    say("  ".join(f"{key} {t}" for key, t in times))
+    if facts["results"]:
+        say("")
+        table = plain_table(
+            "checkpoint", "network", "epoch", "attack", "clean", "robust", "images", "remarks",
+            right=("epoch", "clean", "robust", "images"),
+        )  # fmt: skip
+        for e in facts["results"]:
+            attack = "AutoAttack" if e["attack"] == "aa" else f"{e['attack'].upper()}-{e['steps']}"
+            chosen = f"selected on {e['selected_on']}" if e["selected_on"] else ""
+            images = str(e["n"]) if e["n"] == e["of_n"] else f"{e['n']} of {e['of_n']}"
+            table.add_row(
+                e["checkpoint"], e["network"], str(e["epoch"]), attack, figure(e["clean"], 2),
+                figure(e["robust"], 2), images, ", ".join(filter(None, [chosen, e["note"]])),
+            )  # fmt: skip
+        out.print(table)
+    for finding in facts["findings"]:
+        out.print(Text(f"! {finding['finding']}: {finding['do']}", style="yellow"))
+    say("")
+    for line in describe(RunConfig.from_dict(facts["config"])):
+        say(line)
+    say("")
+    for attempt in facts["attempts"]:
+        host = (attempt["trainer"] or attempt["attendant"] or {}).get("host", "–")
+        ending = attempt["ending"] or attempt["signal"] or attempt["exit_code"]
+        say(
+            f"attempt {attempt['number']} on {host} ({attempt['device'] or '–'}) from step "
+            f"{attempt['from_step']}, began {clock(attempt['began'])}, ended "
+            f"{clock(attempt['ended'])}{f' ({ending})' if ending not in ('', None) else ''}"
+        )
+    git = facts["provenance"].get("git") or {}
+    code = f"git {git['commit'][:10]}{'+changes' if git.get('diff') else ''}" if git else ""
+    say(f"code rpat {facts['provenance'].get('rpat', '?')} {code}")
+    say(f"folder {folder}")
+
+
+def logs(
+    run: Run,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Print what a run reported and printed."""
+    from rpat.rundir import RunDir
+    from rpat_tui.store import queries
+
+    with reading(home) as (place, db):
+        n = queries.find(db, [run])[0]
+        folder = RunDir(place.runs / queries.runs(db, numbers=[n])[0]["id"])
+    position: dict[Path, int] = {}
+    _print_log(folder, position)
+    while follow and not _has_ended(home, n):
+        time.sleep(0.5)
+        _print_log(folder, position)
+
+
+def _has_ended(home: str | None, n: int) -> bool:
+    from rpat_tui.store import queries
+
+    with reading(home) as (_, db):
+        return not queries.unfinished(db, [n])
+
+
+def _print_log(folder: RunDir, position: dict[Path, int]) -> None:
+    from rpat import journal
+
+    for attempt in folder.attempts():
+        if attempt.path not in position:
+            position[attempt.path] = 0
+            say(f"── attempt {attempt.number}")
+        for record, end in journal.read(attempt.journal, position.get(attempt.journal, 0)):
+            position[attempt.journal] = end
+            if line := sentence(record):
+                say(f"{time.strftime('%H:%M:%S', time.localtime(record['t']))}  {line}")
+        try:
+            with attempt.output.open("rb") as stream:
+                stream.seek(position.get(attempt.output, 0))
+                sys.stdout.write(stream.read().decode("utf-8", "replace"))
+                position[attempt.output] = stream.tell()
+        except FileNotFoundError:
+            continue
+
+
+def sentence(record: dict[str, Any]) -> str:
+    """Return a journal record as a line for people; '' for what nobody wants to read."""
+    kind = record["kind"]
+    if kind == "begin":
+        torch = record["versions"]["torch"]
+        return f"begins at step {record['from_step']} on {record['device_name']}, torch {torch}"
+    if kind == "notice" and record["what"] == "data":
+        return f"{record['train']} training and {record['test']} test images ({record['source']})"
+    if kind == "notice":
+        return str(record.get("text", ""))
+    if kind == "epoch":
+        v = record["values"]
+        parts = [f"epoch {record['epoch']}", f"loss {figure(v.get('train/loss'), 4)}"]
+        for name, key, digits in (
+            ("clean", "test/clean_acc", 2), ("PGD", "test/pgd_acc", 2),
+            ("logit MSE", "test/logit_mse", 5), ("lr", "lr", 4),
+        ):  # fmt: skip
+            parts.append(f"{name} {figure(v.get(key), digits)}")
+        return "  ".join([*parts, f"{duration(v.get('time/epoch_s'))}"])
+    if kind == "eval":
+        attack = "AutoAttack" if record["attack"] == "aa" else f"PGD-{record['steps']}"
+        where = f"{record['checkpoint']} (epoch {record['epoch']})"
+        return (
+            f"{where}: clean {figure(record['clean'], 2)}  {attack} {figure(record['robust'], 2)}"
+        )
+    sentences = {
+        "nonfinite": f"not finite: {', '.join(record.get('names', []))}",
+        "stop": f"saved and stopped ({record.get('word', '')})",
+        "end": "done",
+        "error": f"{record.get('reason', '')}: {record.get('message', '')}",
+    }
+    return sentences.get(kind, "")
+
+
+def metrics(
+    run: Run,
+    name: Annotated[list[str] | None, typer.Option("--name", help="Only this metric.")] = None,
+    json: JsonOption = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV: name,epoch,step,value.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Print a run's metrics.
+
+    Newest and extreme values; with --json or --csv every point.
+    """
+    from rpat_tui.store import queries
+
+    with reading(home) as (_, db):
+        n = queries.find(db, [run])[0]
+        points = queries.metrics(db, n, name or ()) if json or csv else []
+        summary = queries.summaries(db, n)
+    if json:
+        print_json(points)
+    elif csv:
+        writer = csv_format.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["name", "epoch", "step", "value"])
+        writer.writerows([[p["name"], p["epoch"], p["step"], p["value"]] for p in points])
+    else:
+        table = plain_table(
+            "metric", "last", "highest", "@", "lowest", "@", "points",
+            right=("last", "highest", "@", "lowest", "points"),
+        )  # fmt: skip
+        for s in summary:
+            if name and s["name"] not in name:
+                continue
+            table.add_row(
+                s["name"], _number(s["value"]), _number(s["max_value"]), str(s["max_epoch"] or "–"),
+                _number(s["min_value"]), str(s["min_epoch"] or "–"), str(s["points"]),
+            )  # fmt: skip
+        console().print(table)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.5g}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.command("list")(list_runs)
+    for command in (show, logs, metrics):
+        app.command()(command)
