@@ -103,19 +103,25 @@ class Worker:
         self.children = [child for child in self.children if child.poll() is None]
 
 
+_started: list[int] = []
+"""Workers this process has started: they outlive it, but must be reaped while it lives."""
+
+
 def ensure(home: Home) -> None:
-    """Start a worker in the background when none lives."""
+    """Start a worker in the background, in a session of its own, when none lives."""
+    _started[:] = [pid for pid in _started if os.waitpid(pid, os.WNOHANG) == (0, 0)]
     if holder(home.worker_lock) is not None:
         return
-    with home.worker_log.open("ab") as log:
-        subprocess.Popen(
-            [sys.executable, "-m", "rpat_tui.launch.worker", str(home.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=home.path,
-            start_new_session=True,
-        )
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(home.worker_log), flags, 0o644),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    command = [sys.executable, "-m", "rpat_tui.launch.worker", str(home.path)]
+    _started.append(
+        os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsid=True)
+    )
 
 
 def serve(home: Home, idle: float, say: Say) -> bool:
@@ -134,6 +140,7 @@ def main(folder: str) -> int:
         sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
         sys.stdout.flush()
 
+    os.chdir(folder)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     serve(Home(Path(folder)), settings()["worker_idle"].value, say)
     return 0

@@ -213,8 +213,8 @@ def config_of(db: sqlite3.Connection, n: int) -> Json:
 
 _MEASURED = """
 select r.n, r.id, r.seed, r.group_key, r.data_key, r.dataset, r.source, r.norm, r.model, r.method,
-    r.rpat, r.config, e.checkpoint, e.network, e.attack, e.steps, e.n as images, e.of_n, e.selected_on,
-    e.note, e.clean, e.robust
+    r.rpat, r.config, e.checkpoint, e.network, e.attack, e.steps, e.n as images, e.of_n,
+    e.selected_on, e.note, e.clean, e.robust
 from evaluations e join runs r on r.n = e.run
 where e.state = 'done' and e.split = 'test' and not r.archived
     and e.epsilon = json_extract(r.config, '$.threat.epsilon') and e.norm = r.norm
