@@ -28,6 +28,8 @@ def main(arguments: list[str]) -> int:
         what = f"{len(arguments)} arguments" if len(arguments) != 1 else arguments[0]
         sys.stderr.write(f"python -m rpat takes a run directory with a config.json, not {what}\n")
         return 2
+    # Threads that spin while they wait make two processes on one CPU several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     run = RunDir(Path(arguments[0]).resolve())
     number = os.environ.get("RPAT_ATTEMPT")
     attempt = Attempt(run.path, int(number)) if number else run.take_attempt()

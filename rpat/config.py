@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from rpat.errors import ConfigError
@@ -521,6 +522,18 @@ def _identity(part: Any, values: dict[str, Any]) -> dict[str, Any]:
         if getattr(part, field.name) != field.metadata["legacy"]:
             kept[field.name] = values[field.name]
     return kept
+
+
+@cache
+def incidental() -> frozenset[str]:
+    """Return the dotted keys that say where or how a run is computed, not what it is."""
+    named = {**_SECTIONS, **METHODS, **WRAPPERS}
+    inner = {f"{n}.{f.name}" for n, c in named.items() for f in fields(c) if not _counts(f)}
+    return frozenset(inner | {f.name for f in fields(RunConfig) if not _counts(f)})
+
+
+def _counts(field: dataclasses.Field[Any]) -> bool:
+    return bool(field.metadata.get("identity", True))
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -87,6 +87,8 @@ def settings(config: RunConfig, attack: str, num_classes: int) -> dict[str, Any]
     if attack == "aa":
         standard = num_classes > 9
         note = "" if standard else f"{num_classes - 1} target classes: not standard"
+        if num_classes < 4:  # the loss of APGD-T compares four logits
+            note = f"no apgd-t, {note}"
         return {**common, "steps": 0, "step_size": 0.0, "restarts": 1, "note": note}
     steps, size = config.eval.steps, config.eval.step_size
     return {**common, "steps": steps, "step_size": size, "restarts": 1, "note": ""}

@@ -7,7 +7,6 @@ are ever averaged. Nothing here formats or reads; see `rpat_tui.exports` and the
 from __future__ import annotations
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -227,8 +226,11 @@ def _cell(values: Iterable[float | None]) -> Cell | None:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    spread = statistics.stdev(known) if len(known) > 1 else None
-    return Cell(statistics.mean(known), spread, len(known))
+    mean = min(max(math.fsum(known) / len(known), min(known)), max(known))  # rounding stays inside
+    if len(known) == 1:
+        return Cell(mean, None, 1)
+    squares = math.fsum((value - mean) ** 2 for value in known)
+    return Cell(mean, math.sqrt(squares / (len(known) - 1)), len(known))
 
 
 def _repeats(by_seed: Mapping[int, Sequence[Measurement]]) -> list[str]:
@@ -291,8 +293,11 @@ def _variants(rows: Sequence[Row]) -> list[str]:
 
 
 def _differing(rows: Sequence[Row]) -> set[str]:
-    keys = {key for row in rows for key in row.config}
-    return {key for key in keys if len({_said(row.config, key) for row in rows}) > 1}
+    if len(rows) < 2:
+        return set()
+    first, *others = (row.config for row in rows)
+    keys = {key for config in (first, *others) for key in config}
+    return {key for key in keys if any(c.get(key) != first.get(key) for c in others)}
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:

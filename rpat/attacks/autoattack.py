@@ -13,6 +13,9 @@ PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
 TARGETS = 9
 """Target classes of the targeted parts in the standard version."""
 
+DLR_CLASSES = 4
+"""Classes that the loss of `apgd-t` compares."""
+
 
 def is_standard(num_classes: int) -> bool:
     """Return whether the standard version fits: its targeted parts need ten classes."""
@@ -33,7 +36,7 @@ def auto_attack(
 
     `x` is [N, 3, H, W] on [0, 1] and `y` is [N]. The network is in eval mode with frozen
     parameters. With fewer than ten classes the targeted parts use every wrong class, which is
-    not the standard version any more (`is_standard`).
+    not the standard version any more (`is_standard`); with fewer than four there is no `apgd-t`.
     """
     attack = AutoAttack(
         model,
@@ -46,6 +49,8 @@ def auto_attack(
     targets = min(TARGETS, num_classes - 1)
     attack.apgd_targeted.n_target_classes = targets
     attack.fab.n_target_classes = targets
+    if num_classes < DLR_CLASSES:
+        attack.attacks_to_run = [part for part in attack.attacks_to_run if part != "apgd-t"]
     _, predicted = attack.run_standard_evaluation(x, y, batch_size=batch_size)
     return (predicted == y).cpu()
 

@@ -44,7 +44,15 @@ for module in (queue, runs, compare, reference, work):
 def main() -> None:
     """Run the command line; errors become one line, and exit status 2 or 1."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.TyperException as error:  # an option or command that does not exist or fit
+        context = getattr(error, "ctx", None)
+        text = error.format_message().rstrip(".")
+        if not text.startswith("Usage:"):  # the help, where a command needs another word
+            path = context.command_path if context else "rpat"
+            text = f"rpat: {' '.join(text.split())}; see {path} --help"
+        sys.stderr.write(f"{text}\n")
+        sys.exit(2)
     except RpatError as error:
         sys.stderr.write(f"rpat: {error}\n")
         sys.exit(2)

@@ -17,6 +17,7 @@ from rpat_tui.cli.output import (
     duration,
     figure,
     glyph,
+    place,
     plain_table,
     remark,
     say,
@@ -119,9 +120,9 @@ def view(rows: list[Row], width: int) -> RenderableType:
     from rich.text import Text
 
     right = ("epoch", "clean", "PGD", "logit MSE", "loss", "images/s", "left")
-    wide = width >= 100
-    columns = ["run", "", "what", "progress", "epoch", "clean", "PGD", "logit MSE"]
-    columns += ["loss", "images/s", "left"] if wide else ["left"]
+    wide = width >= 110
+    columns = ["run", "", "what", "progress", "epoch", "clean", "PGD"]
+    columns += ["logit MSE", "loss", "images/s", "left"] if wide else ["left"]
     table = plain_table(*columns, right=right)
     shown = sorted(rows, key=_urgency)[:ROWS]
     for row in sorted(shown, key=lambda row: int(row["n"])):
@@ -130,15 +131,15 @@ def view(rows: list[Row], width: int) -> RenderableType:
         cells: list[Any] = [
             Text(row["id"]),
             Text(f"{glyph(state)} {state}", style=COLOURS[state]),
-            Text(f"{title(row)} {row['dataset']} s{row['seed']}"[: 40 if wide else 16]),
+            Text(f"{title(row)} {place(row, wide)} s{row['seed']}"[: 40 if wide else 24]),
             ProgressBar(total=1.0, completed=share, width=20 if wide else 8),
             Text(f"{row['epoch']}/{row['epochs']}"),
             Text(figure(values.get("test/clean_acc"))),
             Text(figure(values.get("test/pgd_acc"))),
-            Text(figure(values.get("test/logit_mse"), 4)),
         ]
         if wide:
             cells += [
+                Text(figure(values.get("test/logit_mse"), 4)),
                 Text(figure(values.get("train/loss"), 3)),
                 Text(figure(values.get("time/images_per_s"), 0)),
             ]
@@ -154,7 +155,7 @@ def _urgency(row: Row) -> tuple[int, int]:
 
 def _stage(row: Row) -> str:
     if row["state"] == "running" and row["epoch"] == row["epochs"]:
-        return "last test"
+        return "testing"
     return duration(row["left"]) if row["state"] == "running" else ""
 
 

@@ -81,7 +81,8 @@ def remark(text: str) -> None:
 
 def glyph(state: str) -> str:
     """Return a state's sign, in ASCII where the output cannot show more."""
-    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    stream = sys.__stdout__ or sys.stdout  # a live view puts a stand-in in the place of stdout
+    encoding = (stream.encoding or "ascii").lower().replace("-", "")
     return (GLYPHS if encoding.startswith("utf") else PLAIN_GLYPHS)[state]
 
 
@@ -109,6 +110,16 @@ def clock(t: float | None) -> str:
     return "–" if t is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(t))
 
 
+SHORT = {"cifar10": "c10", "cifar100": "c100", "tiny-imagenet": "tiny", "image-folder": "folder"}
+"""Names of data sets where there is little room."""
+
+
+def place(run: Any, room: bool) -> str:
+    """Return a run's data set and, where it is not l_inf, its norm."""
+    data = str(run["dataset"]) if room else SHORT.get(run["dataset"], run["dataset"])
+    return data if run["norm"] == "linf" else f"{data} {run['norm']}"
+
+
 def title(run: Any) -> str:
     """Return what a run is in a few words: method, RPAT and its weight."""
     if not run["rpat"]:
@@ -121,7 +132,10 @@ def has_home(option: str | None) -> bool:
     from rpat_tui.home import find_home
 
     path = find_home(option).path
-    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    try:
+        return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    except PermissionError:
+        return True  # opening it says why
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from rpat_tui.cli.output import (
     figure,
     glyph,
     has_home,
+    place,
     plain_table,
     print_json,
     reading,
@@ -45,9 +46,11 @@ def list_runs(
     """List runs: states and newest numbers."""
     from rpat.errors import ConfigError
     from rpat_tui.store import queries
+    from rpat_tui.store.filters import compile_filter
 
     if kind not in ("train", "eval", "study"):
         raise ConfigError(f"--kind {kind} does not exist; choose train, eval or study")
+    compile_filter(where)  # refused here too when there is nothing to filter yet
     rows = []
     if has_home(home):
         with reading(home) as (_, db):
@@ -65,31 +68,30 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
     from rich.text import Text
 
     out = console()
-    wide = out.width >= 110
+    wide = out.width >= 120
     columns = ["id", "state", "method", "data", *(["model"] if wide else []), "s", "epoch"]
-    columns += ["clean", "PGD", "best", *(["started", "took"] if wide else []), "reason"]
+    columns += ["clean", "PGD", *(["best", "started", "took"] if wide else [])]
     table = plain_table(*columns, right=("s", "epoch", "clean", "PGD", "best", "took"))
-    table.columns[-1].no_wrap = False
-    table.columns[-1].ratio = 1
     for row in rows:
-        best = figure(row["best_pgd"]) + (f"@{row['best_epoch']}" if row["best_epoch"] else "")
+        best = figure(row["best_pgd"]) + (f" @{row['best_epoch']}" if row["best_epoch"] else "")
         ended = row["ended"] or time.time()
         took = duration(ended - row["started"]) if row["started"] else "–"
         table.add_row(
             row["id"],
             Text(f"{glyph(row['state'])} {row['state']}", style=COLOURS[row["state"]]),
-            title(row) + (f" “{row['name']}”" if row["name"] else ""),
-            f"{row['dataset']} {row['norm']}",
+            Text(title(row) + (f" “{row['name']}”" if row["name"] else "")),
+            Text(place(row, wide)),
             *([row["model"]] if wide else []),
             str(row["seed"]),
             f"{row['epoch']}/{row['epochs']}",
             figure(row["clean"]),
             figure(row["pgd"]),
-            best,
-            *([clock(row["started"]), took] if wide else []),
-            Text(row["reason"], style="dim"),
+            *([best, clock(row["started"]), took] if wide else []),
         )
     out.print(table)
+    for row in rows:
+        if row["reason"]:
+            out.print(Text(f"{row['id']} {row['state']}: {row['reason']}", style="dim"))
 
 
 def show(run: Run, json: JsonOption = False, home: HomeOption = None) -> None:
@@ -100,10 +102,10 @@ def show(run: Run, json: JsonOption = False, home: HomeOption = None) -> None:
     from rpat.rundir import RunDir, read_json
     from rpat_tui.store import queries
 
-    with reading(home) as (place, db):
+    with reading(home) as (where, db):
         n = queries.find(db, [run])[0]
         row = queries.runs(db, numbers=[n])[0]
-        folder = RunDir(place.runs / row["id"])
+        folder = RunDir(where.runs / row["id"])
         facts: dict[str, Any] = {
             "results": queries.evaluations(db, n),
             "metrics": queries.summaries(db, n),
@@ -200,9 +202,9 @@ def logs(
     from rpat.rundir import RunDir
     from rpat_tui.store import queries
 
-    with reading(home) as (place, db):
+    with reading(home) as (where, db):
         n = queries.find(db, [run])[0]
-        folder = RunDir(place.runs / queries.runs(db, numbers=[n])[0]["id"])
+        folder = RunDir(where.runs / queries.runs(db, numbers=[n])[0]["id"])
     position: dict[Path, int] = {}
     _print_log(folder, position)
     while follow and not _has_ended(home, n):

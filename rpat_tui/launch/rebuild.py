@@ -6,11 +6,13 @@ import time
 from contextlib import closing
 
 from rpat.errors import ConfigError, StoreError
+from rpat.rundir import RunDir
 from rpat_tui.home import Home
 from rpat_tui.launch.locks import held, holder
 from rpat_tui.launch.reconcile import reconcile
 from rpat_tui.store import db as database
 from rpat_tui.store.index import index_all
+from rpat_tui.store.ingest import ingest
 
 
 def rebuild(home: Home) -> tuple[int, list[str]]:
@@ -31,8 +33,11 @@ def rebuild(home: Home) -> tuple[int, list[str]]:
             )
         _set_damaged_aside(home)
         with database.opened(home) as db:
-            with held(home.ingest_lock), database.transaction(db):
-                found = index_all(db, home)
+            with held(home.ingest_lock):
+                with database.transaction(db):
+                    found = index_all(db, home)
+                for n, name in db.execute("select n, id from runs").fetchall():
+                    ingest(db, n, RunDir(home.runs / name))
             reconcile(home, db)
     return found
 

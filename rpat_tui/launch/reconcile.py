@@ -21,7 +21,7 @@ from rpat_tui.launch.verdict import Evidence, judge
 from rpat_tui.store import queries
 from rpat_tui.store.db import transaction
 from rpat_tui.store.ingest import ingest
-from rpat_tui.store.queue import move
+from rpat_tui.store.queue import FINAL, move
 
 FULL = 1 << 20
 """Bytes free below which a run without last words was lost to a full disk."""
@@ -50,6 +50,8 @@ def settle(home: Home, db: sqlite3.Connection, run: dict[str, Any]) -> None:
     # written its last record by then, and is judged at the next call.
     before = _attempts(db, run["n"])
     newest = folder.attempts()[-1].number if folder.attempts() else 0
+    if newest <= (run["after_attempt"] or 0):
+        newest = 0  # queued again: the new attendant has not claimed its attempt yet
     alive = _living(before, newest, run)
     ingest(db, run["n"], folder)
     attempts = _attempts(db, run["n"])
@@ -61,8 +63,9 @@ def settle(home: Home, db: sqlite3.Connection, run: dict[str, Any]) -> None:
         ingest(db, run["n"], folder)
         attempt = _attempts(db, run["n"])[newest]
     verdict = judge(_evidence(folder, run, newest, attempt, alive))
+    ended = attempt.get("ended") if verdict.state in FINAL else None
     with transaction(db):
-        move(db, run["n"], verdict.state, verdict.reason, verdict.evidence)
+        move(db, run["n"], verdict.state, verdict.reason, verdict.evidence, t=ended)
 
 
 def _attempts(db: sqlite3.Connection, n: int) -> dict[int, dict[str, Any]]:

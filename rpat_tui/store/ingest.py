@@ -115,11 +115,14 @@ class _Batch:
     def begin(self, record: Record) -> None:
         """Drop what this attempt trains again, then note who it is."""
         start = record["from_step"]
-        _drop_after(self.db, self.n, self.attempt, start)
+        _drop_after(self.db, self.n, self.attempt, start, self.limit)
         self.set(
             from_step=start, trainer=json.dumps(_identity(record)), began=record["t"],
             device=record.get("device_name", ""),
         )  # fmt: skip
+        self.db.execute(
+            "update runs set started = coalesce(started, ?) where n = ?", (record["t"], self.n)
+        )
 
     def log(self, record: Record) -> None:
         """Collect the points of a step or an epoch."""
@@ -174,6 +177,10 @@ class _Batch:
         """Note who watches the trainer."""
         self.set(attendant=json.dumps(_identity(record)))
 
+    def attendant_started(self, record: Record) -> None:
+        """Note who the trainer is before it can say so itself: its imports take seconds."""
+        self.set(trainer=json.dumps(_identity(record)))
+
     def attendant_end(self, record: Record) -> None:
         """Note how the trainer's process ended."""
         self.set(
@@ -204,7 +211,11 @@ _TRAINER: dict[str, _Handler] = {
     "end": _Batch.end,
     "error": _Batch.error,
 }
-_ATTENDANT: dict[str, _Handler] = {"begin": _Batch.attendant_begin, "end": _Batch.attendant_end}
+_ATTENDANT: dict[str, _Handler] = {
+    "begin": _Batch.attendant_begin,
+    "started": _Batch.attendant_started,
+    "end": _Batch.attendant_end,
+}
 
 
 def _identity(record: Record) -> dict[str, Any]:
@@ -248,12 +259,15 @@ def _summarise(
     )
 
 
-def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int) -> None:
-    """Forget points and evaluations of earlier attempts beyond a step, and count again."""
+def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: float) -> None:
+    """Forget points and evaluations of earlier attempts beyond a step, and count again.
+
+    Points beyond `limit` are a later attempt's and stay.
+    """
     dropped = db.execute(
-        "delete from points where step > ? and series in (select id from series where run = ?) "
-        "returning series",
-        (step, n),
+        "delete from points where step > ? and step <= ? "
+        "and series in (select id from series where run = ?) returning series",
+        (step, limit, n),
     ).fetchall()
     for series in {row[0] for row in dropped}:
         db.execute("delete from latest_best where series = ?", (series,))
@@ -265,7 +279,7 @@ def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int) -> None
     db.execute(
         "delete from evaluations where run = ? and attempt < ? and step > ?", (n, attempt, step)
     )
-    if attempt > 1:
+    if attempt > 1 and limit == float("inf"):
         db.execute(
             "update runs set step = ?, epoch = coalesce((select max(lb.epoch) from latest_best lb "
             "join series s on s.id = lb.series where s.run = runs.n and s.name = 'train/loss'), 0) "

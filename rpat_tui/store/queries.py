@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from rpat.config import incidental
 from rpat.errors import ConfigError
 from rpat_tui.store.filters import compile_filter
 from rpat_tui.store.queue import FINAL, OPEN
@@ -177,7 +178,9 @@ def open_runs(db: sqlite3.Connection) -> list[Json]:
     return _rows(
         db,
         "select r.n, r.id, r.state, r.reason, r.slot, r.attempt, l.host, l.boot, l.pid, l.started, "
-        "(select max(t) from transitions t where t.run = r.n and t.new = r.state) as since "
+        "(select max(t) from transitions t where t.run = r.n and t.new = r.state) as since, "
+        "(select json_extract(t.evidence, '$.after_attempt') from transitions t "
+        "where t.run = r.n and t.old = 'queued' order by t.id desc limit 1) as after_attempt "
         f"from runs r left join launches l on l.run = r.n where r.state in "
         f"({', '.join('?' for _ in OPEN)})",
         list(OPEN),
@@ -299,15 +302,14 @@ class _LazyConfig(Mapping[str, object]):
 
     def _values(self) -> dict[str, object]:
         if self._flat is None:
-            from rpat.config import RunConfig
-
-            identity = RunConfig.from_dict(json.loads(self._text)).identity()
             self._flat = {}
-            for key, value in identity.items():
+            for key, value in json.loads(self._text).items():
                 if isinstance(value, dict):
                     self._flat |= {f"{key}.{inner}": v for inner, v in value.items()}
                 elif key not in ("seed", "schema"):
                     self._flat[key] = value
+            for key in incidental():
+                self._flat.pop(key, None)
         return self._flat
 
     def __getitem__(self, key: str) -> object:

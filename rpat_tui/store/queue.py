@@ -81,7 +81,7 @@ def take(
     """
     marks = ", ".join("?" for _ in kinds)
     row = db.execute(
-        f"select n, id from runs where state = 'queued' and device in ({marks}) "
+        f"select n, id, attempt from runs where state = 'queued' and device in ({marks}) "
         "and not exists (select 1 from dependencies d left join runs r on r.uid = d.needs "
         "where d.run = runs.n and (r.state is null or r.state <> 'done')) "
         "order by priority desc, n limit 1",
@@ -89,7 +89,8 @@ def take(
     ).fetchone()
     if row is None:
         return None
-    move(db, row[0], "starting", "", {"worker": dict(worker), "slot": slot})
+    evidence = {"worker": dict(worker), "slot": slot, "after_attempt": row[2]}
+    move(db, row[0], "starting", "", evidence)
     db.execute(
         "update runs set slot = ?, started = coalesce(started, ?) where n = ?",
         (slot, time.time(), row[0]),

@@ -105,9 +105,7 @@ def test_each_image_stays_in_a_ball_of_its_own_size(network, options, seed):
     x = images(seed=seed)
     epsilon = torch.rand(4, generator=draws(seed))
     steps = torch.rand(4, generator=draws(seed + 1))
-    x_adv = attack(
-        network, x, labels(), **options, own_epsilon=epsilon, own_step_size=steps
-    )
+    x_adv = attack(network, x, labels(), **options, own_epsilon=epsilon, own_step_size=steps)
     assert_in_ball(x, x_adv, options["norm"], epsilon)
 
 
@@ -130,7 +128,14 @@ def test_the_attack_raises_the_loss_it_climbs(network, norm):
     network.eval()
     for order in ORDERS:
         x_adv = attack(
-            network, x, y, norm, {"linf": 0.1, "l2": 1.0}[norm], steps=5, step_size=0.03, order=order
+            network,
+            x,
+            y,
+            norm,
+            {"linf": 0.1, "l2": 1.0}[norm],
+            steps=5,
+            step_size=0.03,
+            order=order,
         )
         before, after = (F.cross_entropy(network(z), y) for z in (x, x_adv))
         assert after > before + 0.01
