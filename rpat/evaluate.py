@@ -76,9 +76,9 @@ def judge(
     """
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     with full_precision(), mode(model, False):
-        for number, rows in enumerate(torch.arange(len(images)).split(batch_size)):
-            batch = images.take(rows)
-            x, y = pixels(batch.images), batch.labels
+        for number, start in enumerate(range(0, len(images), batch_size)):
+            rows = slice(start, start + batch_size)
+            x, y = pixels(images.images[rows]), images.labels[rows]
             draws = generator(x.device, seed, "evaluation", position, number)
             x_adv = pgd(model, x, partial(ce_each, target=y), threat, attack, draws)
             with torch.no_grad():

@@ -99,7 +99,12 @@ def _evidence(
 ) -> Evidence:
     waited = time.time() - (run["since"] or 0)
     if not newest or not attempt:
-        return Evidence(launcher=alive["launcher"], waited=waited)
+        return Evidence(
+            launched=run["pid"] is not None,
+            launcher=alive["launcher"],
+            waited=waited,
+            disk_full=shutil.disk_usage(folder.path.parent).free < FULL,
+        )
     files = next(a for a in folder.attempts() if a.number == newest)
     known = attempt["trainer"] or attempt["attendant"]
     trainer, attendant = alive["trainer"], alive["attendant"]

@@ -11,7 +11,7 @@ from typing import Any
 
 SAVED, SUPERSEDED = 85, 86
 PATIENCE = 3.0
-"""Seconds a started attendant has to claim its attempt after its worker has died."""
+"""Seconds a run has to show that it starts, before its worker or attendant counts as dead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,8 @@ class Evidence:
     trainer: bool | None = False
     attendant: bool | None = False
     rebooted: bool = False
-    launcher: bool | None = False  # the attendant process as its worker knew it
-    worker: bool | None = False  # the worker that took the run
+    launched: bool = False  # its worker has started an attendant
+    launcher: bool | None = False  # that process lives
     waited: float = 0.0  # seconds in the present state
     last_line: str = ""  # of the output
     disk_full: bool = False
@@ -64,10 +64,13 @@ def judge(e: Evidence) -> Verdict:
 
 
 def _not_begun(e: Evidence) -> Verdict:
-    if e.launcher or e.worker or e.waited < PATIENCE:
+    if e.launcher or e.waited < PATIENCE:
         return Verdict("starting")
-    if e.launcher is None or e.worker is None:
+    if e.launcher is None:
         return Verdict("lost", "its host cannot be asked from here")
+    if e.launched:
+        full = " (the disk is full)" if e.disk_full else ""
+        return Verdict("failed", f"its processes could not be started{full}; see worker.log")
     return Verdict("queued", "its worker died before the run could start")
 
 

@@ -324,10 +324,10 @@ def test_a_database_that_refuses_a_row_leaves_nothing(
     assert db.execute("select count(*) from runs").fetchone() == (1,)
 
 
-def test_a_run_that_is_queued_can_be_executed_from_its_directory_alone(
+def test_a_directory_is_whole_when_its_run_is_queued(
     home: Home, db: sqlite3.Connection, enqueue: Enqueue
 ) -> None:
-    (n,) = enqueue(note="hello")
+    enqueue()
     files = {path.name for path in (home.runs / "r0001").iterdir()}
     assert files == {"config.json", "provenance.json", "meta.json", "checkpoints"}
 

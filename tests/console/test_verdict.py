@@ -78,7 +78,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a trainer on another host is lost": (
         {"attempt": 1, "ready": True, "trainer": None}, "lost", UNASKABLE,
     ),
-    "an attendant on another host is lost": (
+    "a trainer whose attendant cannot be asked is lost": (
         {"attempt": 1, "ready": True, "attendant": None}, "lost", UNASKABLE,
     ),
     "an exit code from another host is an answer": (

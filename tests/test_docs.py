@@ -1,0 +1,67 @@
+"""The documents agree with the program. RPAT_UPDATE_DOCS=1 writes the generated ones again."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import typer
+
+from rpat_tui.cli import app
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = ROOT / "docs" / "commands.md"
+
+
+def help_of_every_command() -> str:
+    """Return the help of every command as a Markdown page."""
+    group = typer.main.get_command(app)
+    parts = [
+        "# Commands\n\nGenerated from the program's own help by the tests "
+        "(`RPAT_UPDATE_DOCS=1 make test`).\n"
+    ]
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        context = command.make_context(
+            f"rpat {name}",
+            [],
+            resilient_parsing=True,
+            terminal_width=88,
+            max_content_width=88,
+            help_option_names=["-h", "--help"],
+        )
+        parts.append(f"## rpat {name}\n\n```\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def test_the_command_reference_is_the_programs_help() -> None:
+    made = help_of_every_command()
+    if os.environ.get("RPAT_UPDATE_DOCS"):
+        COMMANDS.write_text(made, "utf-8")
+    assert COMMANDS.read_text("utf-8") == made
+
+
+def test_the_readme_names_every_command_and_no_other() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    section = text[text.index("## Commands") : text.index("## How it works")]
+    named = set(re.findall(r"`rpat ([a-z]+)`", section))
+    assert named == {command.name or command.callback.__name__ for command in _registered()}
+
+
+def _registered() -> list[typer.models.CommandInfo]:
+    return app.registered_commands
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_option_that_the_readme_shows_exists() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    known = set(re.findall(r"--[a-z-]+", help_of_every_command()))
+    for line in re.findall(r"^(?:\$ )?(rpat .+)$", text, flags=re.MULTILINE):
+        for option in re.findall(r"--[a-z-]+", line.partition("#")[0]):
+            assert option in known, line
