@@ -9,90 +9,22 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from rpat import published as paper_tables
-from rpat.config import DATASETS, METHODS, MODELS, NORMS
 from rpat.errors import ConfigError
-from rpat.knobs import show, unknown
+from rpat.knobs import unknown
 from rpat.published import Published
 from rpat_tui.store.rows import Measurement
+from rpat_tui.table import CHECKPOINTS, MEASURES, Cell, Row, Table
+from rpat_tui.variants import but_for_rpat, reading_order, tell_apart
 
-MEASURES = ("clean", "pgd20", "aa", "mean", "nrr")
 BASES = ("aa", "pgd20")
-CHECKPOINTS = ("best", "final")
 EMPHASISED = ("clean", "aa", "mean", "nrr")
 TOLERANCE = 0.5
 """Percent points within which a number counts as the paper's."""
 
 _TITLES = {"clean": "clean", "pgd20": "PGD-20", "aa": "AA", "mean": "Mean", "nrr": "NRR"}
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A mean over `n` seeds and its sample standard deviation; one seed has no spread."""
-
-    mean: float
-    std: float | None = None
-    n: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One experiment at one checkpoint, pooled over its seeds.
-
-    `n` counts seeds; a cell that fewer of them fill has its own `n`. `variant` tells rows apart
-    that would look alike. A row with `n` 0 is printed in the paper and has no run here.
-    """
-
-    dataset: str
-    source: str
-    norm: str
-    model: str
-    method: str
-    rpat: bool
-    checkpoint: str
-    robust: str
-    n: int
-    clean: Cell | None = None
-    pgd20: Cell | None = None
-    aa: Cell | None = None
-    mean: Cell | None = None
-    nrr: Cell | None = None
-    variant: str = ""
-    group: str = ""
-    data: str = ""
-    marks: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ()
-    paper: Published | None = None
-    diff: Mapping[str, float] | None = None
-    config: Mapping[str, object] = field(default_factory=dict)
-
-    def cell(self, measure: str) -> Cell | None:
-        """Return the cell of one of `MEASURES`."""
-        found: Cell | None = getattr(self, measure)
-        return found
-
-    def printed(self) -> dict[str, float | None]:
-        """Return the paper's numbers that this row may be compared with.
-
-        The paper's Mean and NRR rest on AutoAttack, so another basis has none.
-        """
-        if self.paper is None:
-            return dict.fromkeys(MEASURES)
-        values = self.paper.measures(self.checkpoint)
-        return values if self.robust == "aa" else values | {"mean": None, "nrr": None}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """Rows in reading order, the robust basis of Mean and NRR, and what was asked for."""
-
-    rows: tuple[Row, ...] = ()
-    robust: str = "aa"
-    checkpoint: str = ""
-    paper: bool = False
-    title: str = ""
 
 
 def mean_nrr(clean: float, robust: float) -> tuple[float, float]:
@@ -133,13 +65,13 @@ def summarise(
     for item in measurements:
         if checkpoint in ("", item.checkpoint):
             pools[item.group, item.data, item.checkpoint].append(item)
-    rows = _tell_apart([_pool(pool, robust) for pool in pools.values()])
+    rows = tell_apart([_pool(pool, robust) for pool in pools.values()])
     if paper:
         known = paper_tables.rows() if published is None else published
         rows = [_beside_paper(row, known) for row in rows]
         if holes:
             rows += _holes(rows, known, robust, checkpoint or "best")
-    rows.sort(key=_order)
+    rows.sort(key=reading_order)
     return Table(rows=tuple(rows), robust=robust, checkpoint=checkpoint, paper=paper, title=title)
 
 
@@ -159,14 +91,14 @@ def emphasis(table: Table) -> dict[tuple[int, str], set[str]]:
             if cell := row.cell(measure):
                 blocks[row.dataset, row.source, row.norm, row.model].append((i, cell.mean))
                 if row.rpat:
-                    partners[_but_for_rpat(row)].append(cell.mean)
+                    partners[but_for_rpat(row)].append(cell.mean)
         for rivals in blocks.values():
             top = max(mean for _, mean in rivals)
             for i, mean in rivals:
                 if mean == top and len(rivals) > 1:
                     marked[i, measure].add("bold")
         for i, row in best:
-            cell, improved = row.cell(measure), partners.get(_but_for_rpat(row))
+            cell, improved = row.cell(measure), partners.get(but_for_rpat(row))
             if cell and improved and not row.rpat and max(improved) <= cell.mean:
                 marked[i, measure].add("underline")
     return dict(marked)
@@ -247,104 +179,6 @@ def _gaps(cells: Mapping[str, Cell | None], n: int) -> list[str]:
         if cell and cell.n < n:
             short[cell.n].append(_TITLES[measure])
     return [f"{', '.join(names)} from {k} of {n} seeds" for k, names in short.items()]
-
-
-# --------------------------------------------------------------------------- variants, order
-
-
-def _tell_apart(rows: Sequence[Row]) -> list[Row]:
-    """Give rows that would look alike a text naming the keys in which they differ.
-
-    A base and its RPAT counterpart are told apart too where more than RPAT differs. The
-    checkpoint does not count: best and final of one group carry the same text.
-    """
-    alike: dict[tuple[object, ...], dict[tuple[str, str], Row]] = defaultdict(dict)
-    for row in rows:
-        alike[_looks(row)[:-1]].setdefault((row.group, row.data), row)
-    named: dict[tuple[str, str], str] = {}
-    for members in alike.values():
-        named |= dict(zip(members, _variants(list(members.values())), strict=True))
-    return [replace(row, variant=named[row.group, row.data]) for row in rows]
-
-
-def _looks(row: Row) -> tuple[object, ...]:
-    return (row.dataset, row.source, row.norm, row.model, row.method, row.rpat)
-
-
-def _variants(rows: Sequence[Row]) -> list[str]:
-    """Return each row's text; '' where nothing but RPAT and the numbers differ."""
-    halves = {half: [row for row in rows if row.rpat is half] for half in (False, True)}
-    shared = {key for key in _differing(rows) if not _is_rpat(key)}
-    keys = {half: sorted(shared | _differing(members)) for half, members in halves.items()}
-    names = _short(sorted({*keys[False], *keys[True]}))
-    texts = {
-        (row.group, row.data): [f"{names[key]} {_said(row.config, key)}" for key in keys[row.rpat]]
-        for row in rows
-    }
-    if len({row.data for row in rows}) > 1:
-        for row in rows:
-            texts[row.group, row.data].append(f"data {row.data[:6] or 'unknown'}")
-    for members in halves.values():
-        said = [", ".join(texts[row.group, row.data]) for row in members]
-        if len(set(said)) < len(said):
-            for row in members:
-                texts[row.group, row.data].append(f"group {row.group[:6]}")
-    return [", ".join(texts[row.group, row.data]) for row in rows]
-
-
-def _differing(rows: Sequence[Row]) -> set[str]:
-    if len(rows) < 2:
-        return set()
-    first, *others = (row.config for row in rows)
-    keys = {key for config in (first, *others) for key in config}
-    return {key for key in keys if any(c.get(key) != first.get(key) for c in others)}
-
-
-def _short(keys: Sequence[str]) -> dict[str, str]:
-    """Leave the section out where the bare key names only one of the keys."""
-    bare = [key.rpartition(".")[2] for key in keys]
-    return {k: b if bare.count(b) == 1 else k for k, b in zip(keys, bare, strict=True)}
-
-
-def _is_rpat(key: str) -> bool:
-    return key == "wrappers" or key.startswith("rpat.")
-
-
-def _said(config: Mapping[str, object], key: str) -> str:
-    """Return a value as people read it; an absent key has the value that older runs had."""
-    value = config.get(key, "default")
-    return show(tuple(value) if isinstance(value, list) else value) or "none"
-
-
-def _order(row: Row) -> tuple[object, ...]:
-    return (
-        _rank(row.dataset, DATASETS),
-        _rank(row.norm, NORMS),
-        _rank(row.model, MODELS),
-        _rank(row.source, ("official", "embedded", "image-folder")),
-        _rank(row.method, METHODS),
-        row.rpat,
-        _natural(row.variant),
-        _rank(row.checkpoint, CHECKPOINTS),
-        row.group,
-        row.data,
-    )
-
-
-def _rank(name: str, known: Iterable[str]) -> tuple[int, str]:
-    listed = list(known)
-    return (listed.index(name) if name in listed else len(listed), name)
-
-
-def _natural(text: str) -> list[tuple[int, float, str]]:
-    """Sort `epochs 2` before `epochs 110`."""
-    parts = text.replace(",", " ").split()
-    return [(0, float(p), "") if p.isdecimal() else (1, 0.0, p) for p in parts]
-
-
-def _but_for_rpat(row: Row) -> object:
-    config = {key: _said(row.config, key) for key in row.config if not _is_rpat(key)}
-    return (*_looks(row)[:-1], row.data, tuple(sorted(config.items())))
 
 
 # --------------------------------------------------------------------------- the paper

@@ -11,7 +11,7 @@ from typing import Protocol, TextIO, cast
 
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
-from rpat_tui.compare import Table
+from rpat_tui.table import Table
 
 
 class Format(Protocol):

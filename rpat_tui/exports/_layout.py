@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from rpat.config import DATASETS, METHODS, WRAPPERS
 from rpat.published import METHOD_NAMES, MODEL_NAMES
-from rpat_tui.compare import MEASURES, TOLERANCE, Cell, Row, Table, emphasis, verdict
+from rpat_tui.compare import TOLERANCE, emphasis, verdict
+from rpat_tui.table import MEASURES, Cell, Row, Table
 
 DASH = "\N{EN DASH}"
 NO_RUN = (

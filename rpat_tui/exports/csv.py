@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from typing import TextIO
 
-from rpat_tui.compare import MEASURES, Row, Table
+from rpat_tui.table import MEASURES, Row, Table
 
 _KEYS = ("dataset", "source", "norm", "model", "method", "rpat", "checkpoint", "robust", "n")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TextIO
 
-from rpat_tui.compare import MEASURES, Cell, Row, Table
+from rpat_tui.table import MEASURES, Cell, Row, Table
 
 _KEYS = ("dataset", "source", "norm", "model", "method", "rpat", "checkpoint", "robust", "n")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TextIO
 
-from rpat_tui.compare import MEASURES, Table
 from rpat_tui.exports._layout import NO_RUN, NORM_TITLES, Block, Line, lay_out
+from rpat_tui.table import MEASURES, Table
 
 _NORMS = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}
 _ESCAPES = {

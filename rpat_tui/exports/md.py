@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
-from rpat_tui.compare import MEASURES, Table
 from rpat_tui.exports._layout import NO_RUN, Line, lay_out
+from rpat_tui.table import MEASURES, Table
 
 
 def write(table: Table, out: TextIO) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
-from rpat_tui.compare import MEASURES, Table
 from rpat_tui.exports._layout import NO_RUN, Block, Line, Page, lay_out
+from rpat_tui.table import MEASURES, Table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

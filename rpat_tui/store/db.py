@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from rpat.errors import StoreError
@@ -21,30 +21,27 @@ def opened(home: Home) -> Iterator[sqlite3.Connection]:
 
     SQLite's own errors leave as `StoreError`, one line with the file and the remedy.
     """
-    try:
+    with _explained(home):
         path = home.make().database
         path.parent.mkdir(parents=True, exist_ok=True)
-        db = connect(path)
-        try:
+        with closing(connect(path)) as db:
             _migrate(db, path)
             yield db
-        finally:
-            db.close()
-    except sqlite3.Error as error:
-        raise StoreError(_explain(error, home.path)) from error
-    except OSError as error:
-        raise StoreError(f"home {home.path}: {error.strerror} ({error.filename})") from error
 
 
 @contextmanager
 def opened_readonly(home: Home) -> Iterator[sqlite3.Connection]:
     """Open an existing database without writing to it."""
-    try:
-        db = sqlite3.connect(f"{home.database.as_uri()}?mode=ro", uri=True, isolation_level=None)
-        try:
+    with _explained(home):
+        place = f"{home.database.as_uri()}?mode=ro"
+        with closing(sqlite3.connect(place, uri=True, isolation_level=None)) as db:
             yield db
-        finally:
-            db.close()
+
+
+@contextmanager
+def _explained(home: Home) -> Iterator[None]:
+    try:
+        yield
     except sqlite3.Error as error:
         raise StoreError(_explain(error, home.path)) from error
     except OSError as error:

@@ -201,8 +201,8 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
     """
     queued = dict(db.execute("select uid, priority from runs where state = 'queued'").fetchall())
     held = {
-        uid: (state, reason)
-        for uid, state, reason in db.execute("select uid, state, reason from runs")
+        uid: (state, *rest)
+        for uid, state, *rest in db.execute("select uid, state, reason, ended from runs")
         if state in ("stopped", "paused")
     }
     moves = db.execute(
@@ -226,7 +226,9 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
                 (queued[uid], n),
             )
         elif uid in held:
-            db.execute("update runs set state = ?, reason = ? where n = ?", (*held[uid], n))
+            db.execute(
+                "update runs set state = ?, reason = ?, ended = ? where n = ?", (*held[uid], n)
+            )
         elif RunDir(home.runs / name_of(n)).attempts():
             db.execute("update runs set state = 'lost', reason = 'reindexed' where n = ?", (n,))
     db.executemany(

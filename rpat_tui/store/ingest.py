@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from rpat import journal
@@ -231,22 +232,33 @@ def _series(db: sqlite3.Connection, n: int, name: str) -> int:
     return int(row[0])
 
 
+def _points(db: sqlite3.Connection, series: int) -> list[tuple[int, int, float | None]]:
+    return db.execute(
+        "select step, epoch, value from points where series = ? order by step", (series,)
+    ).fetchall()
+
+
 def _summarise(
     db: sqlite3.Connection, series: int, rows: list[tuple[int, int, float | None]]
 ) -> None:
-    """Fold new points into the summary; the first of equal extremes keeps its epoch."""
+    """Fold new points into the summary; the first of equal extremes keeps its epoch.
+
+    Points that do not go on where the summary ends are counted from the start instead.
+    """
     old = db.execute(
         "select step, epoch, value, max_value, max_epoch, min_value, min_epoch, points "
         "from latest_best where series = ?",
         (series,),
     ).fetchone()
+    steps = [old[0] if old else -1, *(at for at, _, _ in rows)]
+    if any(later <= earlier for earlier, later in pairwise(steps)):
+        old, rows = None, _points(db, series)
     step, epoch, value, high, high_epoch, low, low_epoch, count = old or (
         -1, 0, None, None, None, None, None, 0,
     )  # fmt: skip
     for at, in_epoch, new in rows:
         count += 1
-        if at >= step:
-            step, epoch, value = at, in_epoch, new
+        step, epoch, value = at, in_epoch, new
         if new is None:
             continue
         if high is None or new > high:
@@ -271,10 +283,7 @@ def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: 
     ).fetchall()
     for series in {row[0] for row in dropped}:
         db.execute("delete from latest_best where series = ?", (series,))
-        rows = db.execute(
-            "select step, epoch, value from points where series = ? order by step", (series,)
-        ).fetchall()
-        if rows:
+        if rows := _points(db, series):
             _summarise(db, series, rows)
     db.execute(
         "delete from evaluations where run = ? and attempt < ? and step > ?", (n, attempt, step)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from rpat import published
 from rpat.errors import ConfigError
-from rpat_tui.compare import MEASURES, emphasis, mean_nrr, summarise, verdict
+from rpat_tui.compare import emphasis, mean_nrr, summarise, verdict
 from rpat_tui.store.rows import Measurement
+from rpat_tui.table import MEASURES
 
 
 def measured(run="r0001", seed=0, clean=80.0, pgd20=50.0, aa=45.0, **changes):

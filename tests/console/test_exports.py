@@ -14,8 +14,9 @@ import pytest
 
 from rpat.errors import ConfigError
 from rpat_tui import exports
-from rpat_tui.compare import Table, summarise
+from rpat_tui.compare import summarise
 from rpat_tui.store.rows import Measurement
+from rpat_tui.table import Table
 
 GOLDEN = Path(__file__).parent / "golden"
 CONTRACT = [

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rpat.journal import Journal
@@ -206,7 +206,9 @@ def check_summaries(db: sqlite3.Connection, attempts: list[list[Record]]) -> Non
 
 
 many = settings(
-    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, *HealthCheck]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 
 

@@ -1,0 +1,78 @@
+"""What a table is made of: cells, rows and the question it answers. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rpat.published import Published
+
+MEASURES = ("clean", "pgd20", "aa", "mean", "nrr")
+CHECKPOINTS = ("best", "final")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A mean over `n` seeds and its sample standard deviation; one seed has no spread."""
+
+    mean: float
+    std: float | None = None
+    n: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One experiment at one checkpoint, pooled over its seeds.
+
+    `n` counts seeds; a cell that fewer of them fill has its own `n`. `variant` tells rows apart
+    that would look alike. A row with `n` 0 is printed in the paper and has no run here.
+    """
+
+    dataset: str
+    source: str
+    norm: str
+    model: str
+    method: str
+    rpat: bool
+    checkpoint: str
+    robust: str
+    n: int
+    clean: Cell | None = None
+    pgd20: Cell | None = None
+    aa: Cell | None = None
+    mean: Cell | None = None
+    nrr: Cell | None = None
+    variant: str = ""
+    group: str = ""
+    data: str = ""
+    marks: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    paper: Published | None = None
+    diff: Mapping[str, float] | None = None
+    config: Mapping[str, object] = field(default_factory=dict)
+
+    def cell(self, measure: str) -> Cell | None:
+        """Return the cell of one of `MEASURES`."""
+        found: Cell | None = getattr(self, measure)
+        return found
+
+    def printed(self) -> dict[str, float | None]:
+        """Return the paper's numbers that this row may be compared with.
+
+        The paper's Mean and NRR rest on AutoAttack, so another basis has none.
+        """
+        if self.paper is None:
+            return dict.fromkeys(MEASURES)
+        values = self.paper.measures(self.checkpoint)
+        return values if self.robust == "aa" else values | {"mean": None, "nrr": None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows in reading order, the robust basis of Mean and NRR, and what was asked for."""
+
+    rows: tuple[Row, ...] = ()
+    robust: str = "aa"
+    checkpoint: str = ""
+    paper: bool = False
+    title: str = ""
