@@ -38,6 +38,11 @@ def main(arguments: list[str]) -> int:
         return execute(run, attempt, log)
     except BaseException as error:
         traceback.print_exc()
+        if not log.seq:  # it failed before it knew where it would begin
+            log.write(
+                "begin", v=journal.VERSION, attempt=attempt.number, from_step=None,
+                **process_identity(),
+            )  # fmt: skip
         log.write("error", sync=True, **describe(error))
         return 2 if isinstance(error, ConfigError) else 1
 
@@ -45,21 +50,59 @@ def main(arguments: list[str]) -> int:
 def execute(run: RunDir, attempt: Attempt, log: Journal) -> int:
     """Train, evaluate and journal the end; raises what went wrong."""
     stop = StopRequest(attempt)
-    job = read_json(run.config)
-    config = RunConfig.from_dict(job["config"])
+    config = read_config(run)
 
     import torch
 
     from rpat import checkpoint, results, train
-    from rpat.data.dataset import load
 
+    checkpoint.sweep(run.checkpoints)
     saved = checkpoint.load(run.last)
     device = pick_device(config.device)
+    begin(log, attempt, saved["t"] if saved else 0, device)
+    data = images(run, config, log).to(device)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    training = train.Training(run, attempt, config, data, log, stop, device)
+    log.write("notice", what="plan", steps=training.total, epochs=config.schedule.epochs)
+    if saved:
+        training.restore(saved)
+    try:
+        training.fit()
+        results.final_evaluations(
+            run, config, data, log, device,
+            selected=training.selection_split, step=training.t, check=training.check,
+        )  # fmt: skip
+        training.check_place()
+    except train.Interrupted as asked:
+        log.write("stop", word=asked.word, step=training.t, sync=True)
+        return train.SAVED
+    except train.Superseded:
+        return train.SUPERSEDED
+    log.write("end", epoch=config.schedule.epochs, step=training.t, sync=True)
+    return 0
+
+
+def read_config(run: RunDir) -> RunConfig:
+    """Return the run's config; raises `ConfigError` for a file that is none."""
+    try:
+        values = read_json(run.config)["config"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{run.config} is not a run's config ({error}); queue it again"
+        ) from error
+    return RunConfig.from_dict(values)
+
+
+def begin(log: Journal, attempt: Attempt, from_step: int, device: Any) -> None:
+    """Journal who runs, from where and on what."""
+    import torch
+
     log.write(
         "begin",
         v=journal.VERSION,
         attempt=attempt.number,
-        from_step=saved["t"] if saved else 0,
+        from_step=from_step,
         **process_identity(),
         versions=versions(),
         device=str(device),
@@ -67,12 +110,16 @@ def execute(run: RunDir, attempt: Attempt, log: Journal) -> int:
         threads=torch.get_num_threads(),
         sync=True,
     )
-    cache = run.home / "cache" if run.home else None
+
+
+def images(run: RunDir, config: RunConfig, log: Journal) -> Any:
+    """Return the run's data set, fetched and decoded where that is still to be done."""
+    from rpat.data.dataset import load
 
     def fetching(text: str) -> None:
         log.write("notice", what="fetch", text=text)
 
-    data = load(config.data, cache, fetching)
+    data = load(config.data, run.home / "cache" if run.home else None, fetching)
     log.write(
         "notice",
         what="data",
@@ -83,28 +130,7 @@ def execute(run: RunDir, attempt: Attempt, log: Journal) -> int:
         test=len(data.test),
         val=len(data.val) if data.val else 0,
     )
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    data = data.to(device)
-    training = train.Training(run, attempt, config, data, log, stop, device)
-    log.write("notice", what="plan", steps=training.total, epochs=config.schedule.epochs)
-    if saved:
-        training.restore(saved)
-    try:
-        training.fit()
-        word = results.final_evaluations(
-            run, config, data, log, device,
-            selected=training.selection_split, step=training.t, asked_to_stop=stop,
-        )  # fmt: skip
-        if word:
-            raise train.Interrupted(word)
-    except train.Interrupted as asked:
-        log.write("stop", word=asked.word, step=training.t, sync=True)
-        return train.SAVED
-    except train.Superseded:
-        return train.SUPERSEDED
-    log.write("end", epoch=config.schedule.epochs, step=training.t, sync=True)
-    return 0
+    return data
 
 
 class StopRequest:

@@ -27,6 +27,12 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         raise
 
 
+def sweep(folder: Path) -> None:
+    """Remove half-written files that killed attempts have left; their owners may not write."""
+    for file in folder.glob(".*.tmp"):
+        file.unlink(missing_ok=True)
+
+
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any] | None:
     """Return a checkpoint's content, or None where there is none.
 

@@ -168,12 +168,12 @@ class MartConfig(MethodConfig):
 
 
 def alpha_word(value: Any) -> str | float:
-    """Read RPAT's alpha: a number in (0, 1), or `beta-` / `beta+` for a draw per batch."""
+    """Read RPAT's alpha: a number inside (0, 1), or `beta-` / `beta+` for a draw per batch."""
     if value in ("beta-", "beta+"):
         return str(value)
     alpha = number(value)
-    if not 0 < alpha < 1:
-        raise ValueError("write a number between 0 and 1, or beta- or beta+")
+    if not 0.001 <= alpha <= 0.999:
+        raise ValueError("write a number between 0.001 and 0.999, or beta- or beta+")
     return alpha
 
 
@@ -282,6 +282,8 @@ class RunConfig(Section):
 
         Raises `ConfigError` with one line that names the key, the value and the remedy.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"a config is a table of sections, not {values!r}")
         given = dict(values)
         schema = given.pop("schema", SCHEMA)
         if schema != SCHEMA:

@@ -31,11 +31,12 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seq = 0
+        self.seq = 0
+        """Number of the last record; 0 in an empty file."""
         if path.exists():
             end = 0
             for record, end in read(path):  # noqa: B007  the last values are used below
-                self._seq = record["seq"]
+                self.seq = record["seq"]
             os.truncate(path, end)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
@@ -46,10 +47,10 @@ class Journal:
         """
         nonfinite: list[str] = []
         values = {key: _finite(key, value, nonfinite) for key, value in values.items()}
-        seq = self._seq + 1
+        seq = self.seq + 1
         record = {"seq": seq, "t": round(time.time(), 3), "kind": kind, **values}
         self._append(json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n")
-        self._seq = seq
+        self.seq = seq
         if nonfinite:
             place = {k: values[k] for k in ("epoch", "step") if k in values}
             self.write("nonfinite", names=nonfinite, **place)

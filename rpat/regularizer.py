@@ -42,7 +42,7 @@ def divergence(
         return losses.js(z_mid, line)
     if criterion == "cosine":
         return (1 - F.cosine_similarity(z_mid, line, dim=1)).mean()
-    return F.mse_loss(z_mid, line)
+    return smoothness(z_clean, z_mid, z_adv, alpha)
 
 
 def _line(z_clean: Tensor, z_adv: Tensor, alpha: float) -> Tensor:

@@ -31,27 +31,25 @@ def final_evaluations(
     *,
     selected: str,
     step: int,
-    asked_to_stop: Callable[[], str | None],
-) -> str | None:
+    check: Callable[[], None],
+) -> None:
     """Evaluate best and final weights as `eval.attack` asks, one journal record each.
 
     `selected` is the split that chose the best epoch, `step` the run's last step. Evaluations
-    that an earlier attempt has journaled are not made again. Returns the word of a stop request
-    that came before the last evaluation, else None.
+    that an earlier attempt has journaled are not made again. `check` is called before each one
+    and raises when the run must not go on.
     """
     done = {_key(record) for record in _journaled(run)}
     measured: dict[tuple[Any, ...], dict[str, float]] = {}  # best and final may be one network
     for record, weights, images in _planned(run, config, data, selected, step):
         if _key(record) in done:
             continue
-        if word := asked_to_stop():
-            return word
+        check()
         same = tuple(record[name] for name in KEY if name != "checkpoint")
         if same not in measured:
             measured[same] = measure(config, data, images, weights, record, device)
         record |= measured[same]
         log.write("eval", **record)
-    return None
 
 
 def _planned(

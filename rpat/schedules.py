@@ -8,14 +8,16 @@ from rpat.config import ScheduleConfig
 def milestones(schedule: ScheduleConfig) -> list[int]:
     """Return the decay points in completed epochs.
 
-    They are stored as fractions so that short runs decay too: each is kept early enough that
-    every later stage has at least one epoch. 110 epochs give 100 and 105, 200 give 100 and 150.
+    They are stored as fractions so that short runs decay too: each stage has at least one epoch
+    where there are enough of them. 110 epochs give 100 and 105, 200 give 100 and 150.
     """
     total, count = schedule.epochs, len(schedule.milestones)
-    return [
-        max(1, min(round(fraction * total), total - (count - i)))
-        for i, fraction in enumerate(sorted(schedule.milestones))
-    ]
+    points: list[int] = []
+    for i, fraction in enumerate(sorted(schedule.milestones)):
+        latest = total - (count - i)
+        earliest = points[-1] + 1 if points else 1
+        points.append(max(earliest, min(round(fraction * total), latest)))
+    return points
 
 
 def learning_rate(base: float, schedule: ScheduleConfig, epoch: int, fraction: float) -> float:

@@ -185,8 +185,7 @@ class Training:
         for name, network in networks.items():
             values |= self.test(name, network, done)
         values["time/eval_s"] = time.monotonic() - clock
-        if self.run.superseded(self.attempt):
-            raise Superseded
+        self.check_place()
         self.journal.write("epoch", epoch=done, step=self.t, values=values)
         self._must_be_finite("train/loss", loss)
         better = [name for name in networks if self._is_better(name, values, done)]
@@ -260,8 +259,7 @@ class Training:
 
     def save(self) -> None:
         """Write the training state; raises `Superseded` when a later attempt owns the run."""
-        if self.run.superseded(self.attempt):
-            raise Superseded
+        self.check_place()
         content = {
             "config": self.config.to_dict(),
             "model": self.model.state_dict(),
@@ -291,6 +289,17 @@ class Training:
                 self._publish([name])
 
     # ----------------------------------------------------------------- helpers
+
+    def check_place(self) -> None:
+        """Raise `Superseded` when a later attempt owns the run."""
+        if self.run.superseded(self.attempt):
+            raise Superseded
+
+    def check(self) -> None:
+        """Raise `Superseded`, or `Interrupted` when asked to stop with nothing left to save."""
+        self.check_place()
+        if word := self.asked_to_stop():
+            raise Interrupted(word)
 
     def _must_be_finite(self, name: str, value: float) -> None:
         if not math.isfinite(value):

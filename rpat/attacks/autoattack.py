@@ -51,6 +51,7 @@ def auto_attack(
     attack.fab.n_target_classes = targets
     if num_classes < DLR_CLASSES:
         attack.attacks_to_run = [part for part in attack.attacks_to_run if part != "apgd-t"]
+    x = x.contiguous()  # the package views gradients, which take the layout of the images
     _, predicted = attack.run_standard_evaluation(x, y, batch_size=batch_size)
     return (predicted == y).cpu()
 

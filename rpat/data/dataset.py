@@ -194,7 +194,8 @@ def _check(found: Found, decoded: Decoded) -> None:
 
 
 def _images(images: Pixels, labels: Labels) -> Images:
-    return Images(torch.from_numpy(images), torch.from_numpy(labels), torch.arange(len(labels)))
+    pixels = torch.from_numpy(images).contiguous()  # readers may repeat or permute in place
+    return Images(pixels, torch.from_numpy(labels), torch.arange(len(labels)))
 
 
 def _balanced(config: DataConfig, field: str, images: Images) -> Tensor:

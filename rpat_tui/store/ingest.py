@@ -116,7 +116,8 @@ class _Batch:
     def begin(self, record: Record) -> None:
         """Drop what this attempt trains again, then note who it is."""
         start = record["from_step"]
-        _drop_after(self.db, self.n, self.attempt, start, self.limit)
+        if start is not None:  # else it failed before it knew
+            _drop_after(self.db, self.n, self.attempt, start, self.limit)
         self.set(
             from_step=start, trainer=json.dumps(_identity(record)), began=record["t"],
             device=record.get("device_name", ""),

@@ -43,13 +43,19 @@ def test_a_failed_save_leaves_the_old_checkpoint_and_no_other_file(tmp_path, sam
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_a_disk_that_fills_up_is_told_as_such(tmp_path, monkeypatch):
+@pytest.mark.parametrize("room", [0, 1000])
+def test_a_disk_that_fills_up_is_told_as_such(room, tmp_path, monkeypatch):
     class Full(io.RawIOBase):
+        taken = 0
+
         def writable(self):
             return True
 
         def write(self, data):
-            raise OSError(errno.ENOSPC, "No space left on device")
+            self.taken += len(data)
+            if self.taken > room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return len(data)
 
     monkeypatch.setattr(checkpoint, "replace", lambda path, write: write(Full()))
     with pytest.raises(OSError, match="No space left") as caught:

@@ -328,7 +328,7 @@ def test_a_wrong_file_is_named_with_the_remedy(changes, text):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"rpat.alpha": 0}, "rpat.alpha is 0; write a number between 0 and 1, or beta-"),
+        ({"rpat.alpha": 0}, "rpat.alpha is 0; write a number between 0.001 and 0.999, or beta-"),
         ({"rpat.alpha": "beta"}, "rpat.alpha is 'beta'; expected a number"),
         ({"rpat.lam": -1}, "rpat.lam is -1; it must be at least 0"),
         (
@@ -436,6 +436,10 @@ def test_the_papers_lengths_decay_where_the_papers_say():
     assert milestones(recipe("pgd-at", epochs=110).schedule) == [100, 105]
     assert milestones(recipe("pgd-at", epochs=200).schedule) == [100, 150]
     assert recipe("pgd-at").schedule.epochs == 110
+
+
+def test_milestones_that_lie_close_together_stay_apart():
+    assert milestones(ScheduleConfig(epochs=10, milestones=(0.01, 0.02))) == [1, 2]
 
 
 @pytest.mark.parametrize("epochs", range(1, 31))

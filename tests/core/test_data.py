@@ -286,6 +286,11 @@ def test_a_broken_image_is_named(tmp_path):
 # --------------------------------------------------------------------------- load
 
 
+def test_images_lie_in_memory_in_their_order():
+    for split in (load(DataConfig(name="digits")).train, load(DataConfig(name="digits")).test):
+        assert split.images.is_contiguous()  # some attacks view gradients, which copy the layout
+
+
 def test_digits_load_without_a_folder():
     data = load(DataConfig(name="digits"))
     assert (data.num_classes, data.image_size, data.source) == (10, 32, "embedded")

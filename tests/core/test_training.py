@@ -225,6 +225,23 @@ def test_a_run_stopped_after_every_step_equals_one_at_a_stretch(
     assert same(run.weights(), weights)
 
 
+@pytest.mark.parametrize("at", [2, 3, 6])
+def test_a_rate_that_changes_within_an_epoch_continues_where_it_was(
+    at, job, short, same, monkeypatch
+):
+    config = short(**{"schedule.granularity": "iteration", "eval.attack": "none"})
+    whole, run = job("whole", config), job("run", config)
+    assert whole.start() == 0
+    rates = [record["values"]["lr"] for record in whole.kinds(1, "epoch")]
+    assert rates == pytest.approx([0.005, 0.0005, 0.0005])  # the last batch before a milestone
+    with monkeypatch.context() as patch:
+        Asks(patch, at, lambda: "stop")
+        assert run.start() == SAVED
+    assert run.start() == 0
+    assert run.merged() == whole.merged()
+    assert same(run.weights(), whole.weights())
+
+
 def combinations():
     for name, knobs in METHODS.items():
         for norm in ("linf", "l2"):
@@ -573,6 +590,39 @@ def test_a_wrong_config_exits_with_2_and_says_why(job, short, values, text):
     assert text in record["message"]
 
 
+def test_a_run_that_fails_before_it_begins_still_says_who_it_was(job, short):
+    run = job("run", short().to_dict() | {"mode": "fast"})
+    assert run.start() == 2
+    begin, error = run.records(1)
+    assert begin["kind"] == "begin"
+    assert begin["from_step"] is None
+    assert begin["pid"] == os.getpid()
+    assert error["kind"] == "error"
+
+
+@pytest.mark.parametrize("text", ["no json", "{}", '{"config": 3}', "[]"])
+def test_a_file_that_is_no_config_is_refused(text, job, short):
+    run = job("run", short())
+    run.dir.config.write_text(text)
+    assert run.start() == 2
+    assert error_of(run)["reason"] == "config"
+
+
+def test_files_that_a_killed_attempt_left_half_written_are_removed(job, short):
+    run = job("run", short(**{"eval.attack": "none"}))
+    run.dir.checkpoints.mkdir()
+    (run.dir.checkpoints / ".last.pt.123.tmp").write_bytes(b"half")
+    assert run.start() == 0
+    assert not list(run.dir.checkpoints.glob(".*"))
+
+
+def test_an_attempt_superseded_in_its_evaluations_leaves_without_an_end(job, short, monkeypatch):
+    run = job("run", short())
+    monkeypatch.setattr(results, "measure", lambda *a: run.dir.take_attempt() and {})
+    assert run.start() == SUPERSEDED
+    assert not run.kinds(1, "end")
+
+
 def test_missing_images_are_named(job, short, tmp_path):
     (tmp_path / "empty").mkdir()
     changes = {
@@ -628,8 +678,13 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_saved_is_named(job, short, m
     calls = []
 
     class Full:
+        room = 1000
+
         def write(self, data):
-            raise OSError(28, "No space left on device")
+            self.room -= len(data)
+            if self.room < 0:
+                raise OSError(28, "No space left on device")
+            return len(data)
 
         def flush(self):
             pass
