@@ -276,6 +276,10 @@ def test_a_knob_added_later_keeps_the_old_fingerprints(monkeypatch):
         ({"eval.start": "direction"}, "eval.start is direction; linf takes zero, uniform"),
         ({"attack.bn": "trian"}, "attack.bn: 'trian' is not known; did you mean 'train'?"),
         ({"attack.floor": "1e-6"}, "attack.floor is '1e-6'; write max:TINY or add:TINY"),
+        (
+            {"attack.step_size": 2},
+            r"attack.step_size is 2; pixels live in \[0, 1\], so write 2/255",
+        ),
         ({"threat.epsilon": 8}, r"threat.epsilon is 8; pixels live in \[0, 1\], so write 8/255"),
         ({"threat.epsilon": "-8/255"}, "threat.epsilon is -0.0313725; it must be at least 0"),
         ({"threat.epsilon": "8/0"}, "threat.epsilon is '8/0'; expected a number or a fraction"),
