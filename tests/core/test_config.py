@@ -109,6 +109,8 @@ def values_of(name: str, part: object, field: dataclasses.Field, norm: str) -> s
     assert not meta["parse"], f"tell WORDS what {name} may be"
     low = meta["low"] if meta["low"] is not None else meta["above"]
     high = HIGH.get(name, meta["high"])
+    if field.name == "step_size" and norm == "linf":
+        high = 1.0  # a step on the scale of the pixels
     numbers = st.floats(low, high, allow_nan=False, allow_infinity=False).filter(
         lambda value: meta["above"] is None or value > meta["above"]
     )
