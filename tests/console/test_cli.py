@@ -399,8 +399,10 @@ def test_ctrl_c_leaves_the_run_alone_and_says_how_to_end_it(
 ) -> None:
     (n,) = enqueue(note="pace=0.02", epochs=300)
     client = subprocess.Popen(
-        [*COMMAND, word, "r1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [*COMMAND, word, "r1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell starts background jobs with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )  # fmt: skip
 
     def state() -> tuple[str, int]:
         return db.execute("select state, epoch from runs where n = ?", (n,)).fetchone()
