@@ -99,6 +99,18 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
             module.training = flag
 
 
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Let train-mode passes use batch statistics without moving BatchNorm's running ones."""
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(before[name])
+
+
 def eval_logits(model: nn.Module, x: Tensor) -> Tensor:
     """Logits in eval mode without gradient, [B, C]; the network's mode is left as it was."""
     with mode(model, False), torch.no_grad():
