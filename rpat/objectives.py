@@ -8,6 +8,7 @@ modules take these names from `rpat.config`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
@@ -277,11 +278,15 @@ def alpha_word(value: Any) -> str | float:
     return alpha
 
 
-def digest_word(value: Any) -> str:
-    """Read the SHA-256 of a weights file; '' means none."""
+WEIGHTS = re.compile(r"|[0-9a-f]{64}|run:[0-9a-f]{64}:(best|final)")
+"""Nothing, the SHA-256 of a weights file, or the fingerprint of the run that makes them."""
+
+
+def weights_word(value: Any) -> str:
+    """Read which weights are meant; '' leaves it to the command that queues the run."""
     text = str(value)
-    if text and (len(text) != 64 or set(text) - set("0123456789abcdef")):
-        raise ValueError("write the SHA-256 of the weights, 64 hex digits")
+    if not WEIGHTS.fullmatch(text):
+        raise ValueError("write the SHA-256 of a weights file, or run:FINGERPRINT:best")
     return text
 
 
@@ -367,8 +372,8 @@ class CleanPassConfig(WrapperConfig):
 class KdConfig(WrapperConfig):
     """Knobs of distillation from two teachers, named by the SHA-256 of their weights."""
 
-    natural: str = knob("weights of the naturally trained teacher", default="", parse=digest_word)
-    robust: str = knob("weights of the robustly trained teacher", default="", parse=digest_word)
+    natural: str = knob("weights of the naturally trained teacher", default="", parse=weights_word)
+    robust: str = knob("weights of the robustly trained teacher", default="", parse=weights_word)
     w_base: float = knob("weight of the base's loss", default=0.3, low=0)
     w_natural: float = knob("weight of the natural teacher", default=0.1, low=0)
     w_robust: float = knob("weight of the robust teacher", default=0.6, low=0)
@@ -448,7 +453,9 @@ class AdrConfig(WrapperConfig):
 class CureConfig(WrapperConfig):
     """Knobs of CURE over TRADES (beta 1). Paper and code disagree; these follow the paper."""
 
-    start: str = knob("weights of the natural network to start from", default="", parse=digest_word)
+    start: str = knob(
+        "weights of the natural network to start from", default="", parse=weights_word
+    )
     percent: float = knob(
         "p: weights below this percentile keep still", default=30.0, low=0, high=100
     )

@@ -25,7 +25,7 @@ class Awp(Wrapper):
             named = perturbed(step.model)
             with statistics_kept(step.model):
                 objective = total(loss(step.fresh()))
-            gradients = torch.autograd.grad(objective, list(named.values()), allow_unused=True)
+                gradients = torch.autograd.grad(objective, list(named.values()), allow_unused=True)
             for (name, weight), gradient in zip(named.items(), gradients, strict=True):
                 if gradient is not None:
                     self.moves[name] = self.config.gamma * direction(weight, gradient)

@@ -34,6 +34,7 @@ def run(
     stack: Annotated[
         list[str] | None, option("--with", panel=What, help="Stack a wrapper; repeat.")
     ] = None,
+    cutmix: Annotated[bool, option("--cutmix", panel=What, help="Mix images (CutMix).")] = False,
     preset: Annotated[str, option("--preset", panel=What, help="Start from a preset.")] = "",
     model: Annotated[str, option("--model", panel=What, help="Network, or a list.")] = "",
     dataset: Annotated[str, option("--dataset", panel=Data, help="Data set, or a list.")] = "",
@@ -118,6 +119,7 @@ def run(
         models=compose.words(model),
         norms=compose.words(norm),
         epochs=epochs or 0,
+        cutmix=cutmix,
         axes={key: values for key, values in axes.items() if values},
         fixed={k: v for k, v in fixed.items() if v is not None} | compose.assignments(changes),
         data_dir=data_folder(place, data_dir),

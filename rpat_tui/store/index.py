@@ -16,6 +16,7 @@ from rpat.config import RunConfig
 from rpat.errors import RpatError, StoreError
 from rpat.recipes import label
 from rpat.rundir import RunDir, new_uid, read_json, write_json
+from rpat_tui.compose import needs
 from rpat_tui.home import Home
 from rpat_tui.store.db import transaction
 from rpat_tui.store.queue import name_of
@@ -61,9 +62,10 @@ def enqueue(
             made.append(number)
             number += 1
         with transaction(db):
-            for n in made:
+            for n, config in zip(made, configs, strict=True):
                 index(db, home, n, "queued")
                 db.execute("update runs set priority = ? where n = ?", (wish.priority, n))
+                _depend(db, n, config)
     except BaseException as error:
         for n in made:
             _remove(home.runs / name_of(n))
@@ -74,6 +76,16 @@ def enqueue(
             ) from error
         raise
     return made
+
+
+def _depend(db: sqlite3.Connection, n: int, config: RunConfig) -> None:
+    """Let a run wait for the newest runs that make the weights it needs."""
+    for fingerprint, kind in needs(config):
+        row = db.execute(
+            "select uid from runs where fingerprint = ? order by n desc limit 1", (fingerprint,)
+        ).fetchone()
+        if row is not None:
+            db.execute("insert or ignore into dependencies values (?, ?, ?)", (n, row[0], kind))
 
 
 def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = "") -> None:
@@ -162,7 +174,13 @@ def _make(
 
 
 def _fill(run: RunDir, config: RunConfig, wish: Wish, provenance: Mapping[str, Any]) -> None:
-    job = {"schema": 1, "uid": new_uid(), "kind": "train", "config": config.to_dict()}
+    job = {
+        "schema": 1,
+        "uid": new_uid(),
+        "kind": "train",
+        "fingerprint": config.fingerprint(),
+        "config": config.to_dict(),
+    }
     write_json(run.config, job)
     write_json(run.provenance, {"queued": time.time(), **provenance})
     meta = {"name": wish.name, "tags": list(wish.tags), "note": wish.note, "sweep": wish.sweep}
