@@ -107,6 +107,13 @@ class RunConfig(Section):
                 place.fail(
                     "start", f"{self.threat.norm} takes {', '.join(starts[self.threat.norm])}"
                 )
+        for place in (self.attack, self.eval):
+            if self.threat.norm == "linf" and place.step_size > 1:
+                whole = f"{place.step_size:g}"
+                raise ConfigError(
+                    f"{place.SECTION}.step_size is {whole}; pixels live in [0, 1], so write "
+                    f"{whole}/255, not {whole}"
+                )
         if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
             self.fail("device", "write auto, cpu or cuda:N")
 

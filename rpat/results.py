@@ -137,11 +137,16 @@ def _images(data: DataSet, config: RunConfig, attack: str) -> Images:
     return data.test
 
 
-def _journaled(run: RunDir) -> Iterator[dict[str, Any]]:
+def _journaled(run: RunDir) -> list[dict[str, Any]]:
+    """Return the evaluations that count: not of weights that a later attempt trained again."""
+    found: list[dict[str, Any]] = []
     for attempt in run.attempts():
         for record, _ in journal.read(attempt.journal):
-            if record["kind"] == "eval":
-                yield record
+            if record["kind"] == "begin" and record["from_step"] is not None:
+                found = [old for old in found if old["step"] <= record["from_step"]]
+            elif record["kind"] == "eval":
+                found.append(record)
+    return found
 
 
 def _key(record: dict[str, Any]) -> tuple[Any, ...]:

@@ -44,7 +44,7 @@ for module in (queue, runs, compare, reference, work):
 def main() -> None:
     """Run the command line; errors become one line, and exit status 2 or 1."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(app(prog_name="rpat", standalone_mode=False) or 0)
     except typer.TyperException as error:  # an option or command that does not exist or fit
         context = getattr(error, "ctx", None)
         text = error.format_message().rstrip(".")
@@ -58,6 +58,8 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has left
+    except SystemExit as left:  # typer's own, when the reader of our output has left
+        if not isinstance(left.__context__, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -217,7 +217,12 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
     becomes `stopped`, reason "never queued", until its journals say more. Returns the number of
     runs and one line for each directory that could not be read.
     """
-    queued = dict(db.execute("select uid, priority from runs where state = 'queued'").fetchall())
+    queued = dict(
+        db.execute(
+            "select uid, priority from runs where state = 'queued' or "
+            "(state = 'starting' and attempt = 0)"
+        ).fetchall()
+    )
     held = {
         uid: (state, *rest)
         for uid, state, *rest in db.execute("select uid, state, reason, ended from runs")

@@ -94,7 +94,11 @@ class _Batch:
         handlers = _ATTENDANT if file == "attendant" else _TRAINER
         handler = handlers.get(record["kind"])
         if handler is not None:
-            handler(self, record)
+            try:
+                handler(self, record)
+            except (KeyError, TypeError, AttributeError) as error:
+                # A line of JSON that is no record of ours must not stop the others.
+                record = {**record, "kind": "damaged", "was": record["kind"], "why": repr(error)}
         if record["kind"] not in ("log", "epoch", "eval"):
             body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
             self.db.execute(

@@ -36,18 +36,31 @@ def db(home: Home) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-@pytest.fixture
-def enqueue(home: Home, db: sqlite3.Connection) -> Enqueue:
-    """Queue runs of the stand-in core; `note` holds its orders."""
+def enqueuer(home: Home, db: sqlite3.Connection) -> Enqueue:
+    """Return the function that queues runs of the stand-in core; `note` holds its orders."""
 
-    def make(count: int = 1, note: str = "", epochs: int = 3, method: str = "pgd-at") -> list[int]:
-        base = recipe(method, dataset="digits", epochs=epochs)
+    def make(
+        count: int = 1,
+        note: str = "",
+        epochs: int = 3,
+        method: str = "pgd-at",
+        *,
+        rpat: bool = False,
+        name: str = "",
+        tags: tuple[str, ...] = (),
+    ) -> list[int]:
+        base = recipe(method, ("rpat",) if rpat else (), dataset="digits", epochs=epochs)
         configs = [base.override({"seed": seed}) for seed in range(count)]
-        return index.enqueue(
-            home, db, configs, index.Wish(note=note), {"snapshot_path": str(STANDIN)}
-        )
+        wish = index.Wish(name=name, tags=tags, note=note)
+        return index.enqueue(home, db, configs, wish, {"snapshot_path": str(STANDIN)})
 
     return make
+
+
+@pytest.fixture
+def enqueue(home: Home, db: sqlite3.Connection) -> Enqueue:
+    """Queue runs of the stand-in core."""
+    return enqueuer(home, db)
 
 
 def until(condition: Callable[[], object], seconds: float = 30.0) -> None:

@@ -48,7 +48,9 @@ class Machine:
                 continue
             with suppress(OSError):
                 words = (entry / "cmdline").read_bytes().decode().split("\0")[1:-1]
-                if words[:2] == ["-m", module] and words[2].startswith(str(self.home.path)):
+                if words[:2] != ["-m", module] or len(words) != 3:
+                    continue
+                if words[2].startswith(str(self.home.path)):
                     found.setdefault(Path(words[2]).name, []).append(int(entry.name))
         return found
 
@@ -63,7 +65,8 @@ class Machine:
         return {
             run: pids[0]
             for run, pids in self.pids("rpat_tui.launch.attend").items()
-            if '"started"' in newest(self.home.runs / run, "attendant.jsonl")
+            if f'"pid":{pids[0]},' in (said := newest(self.home.runs / run, "attendant.jsonl"))
+            and '"kind":"started"' in said
         }
 
     def worker(self) -> int:
@@ -173,6 +176,8 @@ def torment(
             subprocess.run([*COMMAND, "requeue", run], check=True, capture_output=True)
     worker.ensure(home)
     until(lambda: machine.trainers() is not None and not queries.unfinished(db, numbers), 120)
+    ends = {row["id"]: (row["state"], row["reason"]) for row in listing(True).values()}
+    assert set(ends.values()) == {("done", "")}, ends
     done = subprocess.run([*COMMAND, "wait", *map(str, numbers)], capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")
     return numbers

@@ -334,6 +334,19 @@ def test_a_damaged_line_costs_only_itself(template: sqlite3.Connection) -> None:
         assert [step for step, _ in losses(store.db)] == [1, 2, 3]
 
 
+def test_a_record_without_its_keys_is_kept_as_damaged_and_costs_only_itself(
+    template: sqlite3.Connection,
+) -> None:
+    with reader(template) as store:
+        records = simple(1, 0, 3)
+        del records[2]["values"]
+        store.write(1, encoded(records))
+        store.read()
+        assert [step for step, _ in losses(store.db)] == [1, 3]
+        (damaged,) = queries.events(store.db, 1, ["damaged"])
+        assert damaged["was"] == "log"
+
+
 def test_a_number_that_is_not_finite_is_null_and_reported(
     template: sqlite3.Connection,
 ) -> None:

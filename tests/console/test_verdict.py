@@ -16,16 +16,20 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "an attendant that lives is still starting": (
         {"launcher": True, "waited": LATER}, "starting", "",
     ),
-    "a worker that lives is still starting it": (
-        {"worker": True, "waited": LATER}, "starting", "",
-    ),
     "a young start is given time": ({"waited": PATIENCE - 1}, "starting", ""),
     "an attendant on another host is lost": (
         {"launcher": None, "waited": LATER}, "lost", UNASKABLE,
     ),
-    "a worker on another host is lost": ({"worker": None, "waited": LATER}, "lost", UNASKABLE),
-    "a start that nobody goes on with is queued again": (
+    "a start that its worker never made is queued again": (
         {"waited": LATER}, "queued", "its worker died before the run could start",
+    ),
+    "an attendant that died before it could claim an attempt has failed": (
+        {"launched": True, "waited": LATER},
+        "failed", "its processes could not be started; see worker.log",
+    ),
+    "a full disk is named where nothing could be started": (
+        {"launched": True, "waited": LATER, "disk_full": True},
+        "failed", "its processes could not be started (the disk is full); see worker.log",
     ),
     # the journal's last word
     "an end record is done": ({"attempt": 1, "ending": "end"}, "done", ""),
@@ -145,9 +149,3 @@ def test_the_evidence_decides(case: str) -> None:
 def test_a_failure_keeps_its_proof() -> None:
     verdict = judge(Evidence(attempt=1, exit_code=3, last_line="boom"))
     assert verdict.evidence == {"exit_code": 3, "signal": "", "last_line": "boom"}
-
-
-def test_a_dead_worker_alone_changes_nothing() -> None:
-    evidence: dict[str, Any] = {"attempt": 1, "ready": True, "trainer": True, "attendant": True}
-    for worker in (True, False, None):
-        assert judge(Evidence(**evidence, worker=worker)).state == "running"

@@ -109,6 +109,8 @@ def values_of(name: str, part: object, field: dataclasses.Field, norm: str) -> s
     assert not meta["parse"], f"tell WORDS what {name} may be"
     low = meta["low"] if meta["low"] is not None else meta["above"]
     high = HIGH.get(name, meta["high"])
+    if field.name == "step_size" and norm == "linf":
+        high = 1.0  # a step on the scale of the pixels
     numbers = st.floats(low, high, allow_nan=False, allow_infinity=False).filter(
         lambda value: meta["above"] is None or value > meta["above"]
     )
@@ -276,6 +278,10 @@ def test_a_knob_added_later_keeps_the_old_fingerprints(monkeypatch):
         ({"eval.start": "direction"}, "eval.start is direction; linf takes zero, uniform"),
         ({"attack.bn": "trian"}, "attack.bn: 'trian' is not known; did you mean 'train'?"),
         ({"attack.floor": "1e-6"}, "attack.floor is '1e-6'; write max:TINY or add:TINY"),
+        (
+            {"attack.step_size": 2},
+            r"attack.step_size is 2; pixels live in \[0, 1\], so write 2/255",
+        ),
         ({"threat.epsilon": 8}, r"threat.epsilon is 8; pixels live in \[0, 1\], so write 8/255"),
         ({"threat.epsilon": "-8/255"}, "threat.epsilon is -0.0313725; it must be at least 0"),
         ({"threat.epsilon": "8/0"}, "threat.epsilon is '8/0'; expected a number or a fraction"),

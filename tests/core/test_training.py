@@ -754,6 +754,15 @@ def test_a_finished_run_evaluates_nothing_twice(job, short, monkeypatch):
     assert run.merged() == numbers
 
 
+def test_a_run_from_its_start_makes_its_evaluations_again(job, short):
+    run = job("run", short(**{"schedule.epochs": 1}))
+    assert run.start() == 0
+    shutil.rmtree(run.dir.checkpoints)
+    assert run.start() == 0
+    assert run.records(2)[0]["from_step"] == 0
+    assert len(run.kinds(2, "eval")) == len(run.kinds(1, "eval")) == 2
+
+
 def test_equal_networks_are_measured_once_and_recorded_twice(job, short, monkeypatch):
     calls = []
     real = results.measure
