@@ -73,6 +73,10 @@ class Step:
             self.target, self.x_adv, self.aux,
         )  # fmt: skip
 
+    def adopt(self, other: Step) -> None:
+        """Take over the logits of a `fresh` step, so that its metrics are this step's."""
+        self._logits = other._logits
+
     def generator(self, purpose: str) -> torch.Generator:
         """A generator on the batch's device that belongs to this step and purpose."""
         return generator(self.x.device, self.seed, purpose, self.epoch, self.t)

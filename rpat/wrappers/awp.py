@@ -30,7 +30,7 @@ class Awp(Wrapper):
                 if gradient is not None:
                     self.moves[name] = self.config.gamma * direction(weight, gradient)
             shift(named, self.moves, +1)
-            step = step.fresh()
+            step.adopt(step.fresh())
         return self.base.backward(step, loss)
 
     def after_step(self, step: Step) -> None:

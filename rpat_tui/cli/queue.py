@@ -137,11 +137,15 @@ def run(
 
 
 def _start(home: Any, configs: list[Any], wish: Any, detach: bool, json: bool) -> None:
+    from rpat_tui.compose import needs
     from rpat_tui.launch import frozen, worker
     from rpat_tui.store import db as database
     from rpat_tui.store import index, queries
 
     with database.opened(home) as db:
+        needed = [fingerprint for config in configs for fingerprint, _ in needs(config)]
+        there = queries.usable(db, needed)  # teachers that need not be trained again
+        configs = [config for config in configs if config.fingerprint() not in there]
         provenance = frozen.provenance(home, shlex.join(["rpat", *sys.argv[1:]]))
         numbers = index.enqueue(home, db, configs, wish, provenance)
         worker.ensure(home)

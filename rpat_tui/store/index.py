@@ -82,7 +82,9 @@ def _depend(db: sqlite3.Connection, n: int, config: RunConfig) -> None:
     """Let a run wait for the newest runs that make the weights it needs."""
     for fingerprint, kind in needs(config):
         row = db.execute(
-            "select uid from runs where fingerprint = ? order by n desc limit 1", (fingerprint,)
+            "select uid from runs where fingerprint = ? and state not in ('failed', 'stopped') "
+            "order by n desc limit 1",
+            (fingerprint,),
         ).fetchone()
         if row is not None:
             db.execute("insert or ignore into dependencies values (?, ?, ?)", (n, row[0], kind))

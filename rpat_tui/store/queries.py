@@ -198,6 +198,17 @@ def unfinished(db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
     return [n for (n,) in rows]
 
 
+def usable(db: sqlite3.Connection, fingerprints: Sequence[str]) -> set[str]:
+    """Return which configs have a run that is done, or will be."""
+    marks = ", ".join("?" for _ in fingerprints)
+    rows = db.execute(
+        f"select fingerprint from runs where fingerprint in ({marks}) "
+        "and state not in ('failed', 'stopped')",
+        list(fingerprints),
+    )
+    return {fingerprint for (fingerprint,) in rows}
+
+
 def counts(db: sqlite3.Connection) -> dict[str, int]:
     """Return how many runs are in each state."""
     return dict(
