@@ -93,6 +93,8 @@ class RunConfig(Section):
             for stacked in self.wrappers:
                 if reason := part.REFUSES.get(stacked.NAME):
                     raise ConfigError(f"{stacked.NAME} on '{part.NAME}': {reason}")
+            if self.data.cutmix and (reason := part.REFUSES.get("cutmix")):
+                raise ConfigError(f"data.cutmix on '{part.NAME}': {reason}")
         if self.mode != "reference":
             raise ConfigError(
                 f"mode is {self.mode}; this version computes mode 'reference' only: "

@@ -33,7 +33,7 @@ class Knobs(Section):
     CITATION: ClassVar[str] = ""
     OBJECTIVE: ClassVar[str] = ""
     REFUSES: ClassVar[Mapping[str, str]] = {}
-    """Wrappers that make no sense on this one, each with the reason."""
+    """Wrappers that make no sense on this one, and `cutmix`, each with the reason."""
 
 
 class MethodConfig(Knobs):
@@ -79,7 +79,10 @@ def wrapper(
     return _register(WRAPPERS, name, facts)
 
 
-NEEDS_LABELS = "it needs the hard label that this wrapper replaces"
+NEEDS_LABELS = {
+    "adr": "it needs the hard label that this wrapper replaces",
+    "cutmix": "it needs the hard label that mixing replaces",
+}
 
 
 @method(
@@ -131,6 +134,7 @@ class TradesConfig(MethodConfig):
     title="MART",
     cite="Wang et al., ICLR 2020",
     objective="BCE(z(x'), y) + beta * mean (1 - p_y(x)) KL(p(x) || p(x'))",
+    refuses=NEEDS_LABELS,
 )
 class MartConfig(MethodConfig):
     """Knobs of MART. The original uses beta 5; 6 is the value of the RPAT benchmark (D14)."""
@@ -143,6 +147,7 @@ class MartConfig(MethodConfig):
     title="Consistency-AT",
     cite="Tack et al., AAAI 2022",
     objective="CE(z(X'), Y) + lam * JS_T(z(x1'), z(x2')),  X = two augmentations of x",
+    refuses={"cutmix": "it compares two views of an image; mixed, they show different images"},
 )
 class ConsistencyAtConfig(MethodConfig):
     """Knobs of Consistency-AT. The original's own CIFAR-10 command adds AutoAugment (D20)."""
@@ -156,7 +161,7 @@ class ConsistencyAtConfig(MethodConfig):
     title="MMA",
     cite="Ding et al., ICLR 2020",
     objective="c CE(z(x), y) + (1-c) mean [hinged CE at the margin, or CE(z(x), y) where wrong]",
-    refuses={"adr": NEEDS_LABELS},
+    refuses=NEEDS_LABELS,
 )
 class MmaConfig(MethodConfig):
     """Knobs of MMA. Which d_max the compared rows used is not published; 32/255 is plausible."""
@@ -177,7 +182,7 @@ class MmaConfig(MethodConfig):
     title="GAIRAT",
     cite="Zhang et al., ICLR 2021",
     objective="mean_i w(kappa_i) CE(z(x'_i), y_i),  kappa: iterates of PGD still correct",
-    refuses={"adr": NEEDS_LABELS},
+    refuses=NEEDS_LABELS,
 )
 class GairatConfig(MethodConfig):
     """Knobs of GAIRAT. Its ResNet-18 lambda is not published; -1 is the code's default."""
@@ -207,7 +212,7 @@ class EwatConfig(MethodConfig):
     title="MAIL-AT",
     cite="Wang et al., NeurIPS 2021",
     objective="mean_i w_i CE(z(x'_i), y_i),  w = sigmoid(slope (bias - PM)), PM = p_y - max p_k",
-    refuses={"adr": NEEDS_LABELS},
+    refuses=NEEDS_LABELS,
 )
 class MailAtConfig(MethodConfig):
     """Knobs of MAIL on PGD-AT. The paper divides weights by their mean; its code times 3."""
@@ -223,7 +228,7 @@ class MailAtConfig(MethodConfig):
     title="MAIL-TRADES",
     cite="Wang et al., NeurIPS 2021",
     objective="CE(z(x), y) + beta mean_i w_i KL(p(x_i) || p(x'_i))",
-    refuses={"adr": NEEDS_LABELS},
+    refuses=NEEDS_LABELS,
 )
 class MailTradesConfig(MethodConfig):
     """Knobs of MAIL on TRADES: only the KL term is weighted."""
@@ -240,6 +245,7 @@ class MailTradesConfig(MethodConfig):
     title="TE",
     cite="Dong et al., ICLR 2022",
     objective="base + w(epoch) mean_{i,c} (p_c - q_ic)^2,  q: running average of predictions",
+    refuses={"cutmix": "its memory holds predictions of images as they are"},
 )
 class TeConfig(MethodConfig):
     """Knobs of temporal ensembling. The mean is over classes too: 300 is 30 a row for C = 10."""
@@ -247,7 +253,7 @@ class TeConfig(MethodConfig):
     base: str = knob("what it stands on", default="pgd-at", choices=("pgd-at", "trades"))
     beta: float = knob("weight of the KL term over TRADES", default=6.0, low=0)
     weight: float = knob("weight of the pull after the ramp", default=300.0, low=0)
-    momentum: float = knob("of the memory", default=0.9, low=0, high=1)
+    momentum: float = knob("of the memory", default=0.9, low=0, high=0.9999)
     start: float = knob("part of the run before the pull", default=90 / 200, low=0, high=1)
     end: float = knob("part of the run after which it is full", default=150 / 200, low=0, high=1)
 
@@ -257,7 +263,7 @@ class TeConfig(MethodConfig):
     title="SOVR",
     cite="Kanai et al., ICML 2023",
     objective="mean: CE on most images, lam * OVR on the M % with the smallest margin",
-    refuses={"adr": NEEDS_LABELS},
+    refuses=NEEDS_LABELS,
 )
 class SovrConfig(MethodConfig):
     """Knobs of SOVR. (40, 0.4) is recalled for PreActResNet-18, (30, 0.4) for WRN: uncertain."""
@@ -403,6 +409,11 @@ class RebatConfig(WaConfig):
     """Knobs of ReBAT; its learning-rate divisor 1.5 is part of its recipe."""
 
     beta: float = knob("weight of the KL term", default=1.0, low=0)
+    weighting: str = knob(
+        "lr: beta grows as the learning rate falls, by (lr_max / lr - 1) / 2",
+        default="fixed",
+        choices=("fixed", "lr"),
+    )
 
 
 @wrapper(
@@ -429,7 +440,12 @@ class RpatPlusPlusConfig(WaConfig):
     title="ADR",
     cite="Wu, Wang & Chen, ICLR 2024",
     objective="the label becomes lam_i P + (1 - lam_i) onehot(y), P from an averaged teacher",
-    refuses={"wa": ONE_TEACHER, "rebat": ONE_TEACHER, "rpat++": ONE_TEACHER},
+    refuses={
+        "wa": ONE_TEACHER,
+        "rebat": ONE_TEACHER,
+        "rpat++": ONE_TEACHER,
+        "cutmix": "it rectifies hard labels, which mixing replaces",
+    },
 )
 class AdrConfig(WrapperConfig):
     """Knobs of ADR: temperature and trust are annealed over the steps by a cosine.
@@ -449,6 +465,7 @@ class AdrConfig(WrapperConfig):
     title="CURE",
     cite="Gowda, Zonooz & Arani, ICLR 2024",
     objective="+ gamma [KL(p_rev(x) || p(x)) + KL(p_rev(x') || p(x'))], gradients of few weights",
+    refuses={"cutmix": "its prominence needs the hard label that mixing replaces"},
 )
 class CureConfig(WrapperConfig):
     """Knobs of CURE over TRADES (beta 1). Paper and code disagree; these follow the paper."""

@@ -152,6 +152,7 @@ def _sota(
         attack = AttackConfig(
             step_size=STEP[norm],
             start="uniform" if norm == "linf" else "direction",
+            reduction="mean",
             floor="add:1e-10",
             closing_forward=True,
             double_forward=cutmix,
@@ -182,6 +183,8 @@ def _common(
 ) -> RunConfig:
     """One recipe for methods whose own ones differ: 200 epochs, eval-mode crafting."""
     knobs = {"beta": 1.0} if method == "trades" and "cure" in stack else {}
+    if method == "mma" and norm == "l2":
+        knobs = {"d_max": 1.0, "eps_min": 0.5}
     return RunConfig(
         method=METHODS[method](**knobs),
         wrappers=tuple(WRAPPERS[name]() for name in stack),
@@ -237,7 +240,9 @@ def _attack(method: str, norm: str, step_size: float) -> AttackConfig:
         return AttackConfig(step_size=step_size, start="normal:0.001", reduction=reduction)
     if norm == "linf":
         return AttackConfig(step_size=step_size, start="uniform", order="clip-project")
-    start = {"te": "normal:0.001", "mma": "direction"}.get(method, "box")
+    if method == "te":
+        return AttackConfig(step_size=step_size, start="normal:0.001")
+    start = "direction" if method == "mma" else "box"
     return AttackConfig(
         step_size=step_size, start=start, order="clip-project", reduction="mean", floor="max:1e-06"
     )

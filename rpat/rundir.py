@@ -151,8 +151,9 @@ def find_weights(home: Path, word: str) -> Path | None:
         run = RunDir(folder)
         file = run.best("online") if kind == "best" else run.final("online")
         try:
-            if read_json(run.config).get("fingerprint") == fingerprint and file.is_file():
-                return file if run.final("online").is_file() else None
+            known = read_json(run.config).get("fingerprint")
+            if known == fingerprint and file.is_file() and run.final("online").is_file():
+                return file
         except (OSError, ValueError):
             continue
     return None

@@ -49,7 +49,8 @@ def compose(request: Request) -> list[RunConfig]:
     models = request.models or ((base.model,) if base else ("",))
     norms = request.norms or ("linf",)
     epochs = request.epochs or (base.epochs if base else 0)
-    configs = []
+    configs: list[RunConfig] = []
+    asked: list[RunConfig] = []
     names = tuple(request.axes)
     for method, dataset, model, norm, *values in itertools.product(
         methods, datasets, models, norms, *request.axes.values()
@@ -61,9 +62,10 @@ def compose(request: Request) -> list[RunConfig]:
         changes = {**request.fixed, **dict(zip(names, values, strict=True))}
         changes |= _place(config.data.name, request)
         configs += with_prerequisites(config.override(changes))
+        asked.append(configs[-1])
         if len(configs) > MAX_RUNS:
             raise ConfigError(f"the lists make more than {MAX_RUNS} runs; shorten one of them")
-    _refuse_twins(configs, request)
+    _refuse_twins(asked)  # prerequisites may be shared
     return list({config.fingerprint(): config for config in configs}.values())
 
 
@@ -127,11 +129,9 @@ def _place(dataset: str, request: Request) -> dict[str, Any]:
     raise ConfigError(missing(dataset, root or Path()))
 
 
-def _refuse_twins(configs: Iterable[RunConfig], request: Request) -> None:
+def _refuse_twins(configs: Iterable[RunConfig]) -> None:
     seen: set[str] = set()
     for config in configs:
-        if not config.wrappers and config.method.NAME not in request.methods:
-            continue  # a prerequisite that several runs share
         if (key := config.fingerprint()) in seen:
             raise ConfigError(
                 f"the same run is asked for twice (method {config.method.NAME}, "

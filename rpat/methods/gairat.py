@@ -36,6 +36,8 @@ class Gairat(WeightedAt):
 
 def geometry_weights(kappa: Tensor, steps: int, lam: float, form: str) -> Tensor:
     """Return GAIRAT's weights of [B] counts, scaled to mean 1 (its Eq. 6 and the code's forms)."""
+    if not steps:
+        return torch.ones_like(kappa)
     half = steps // 2 if steps % 2 and steps > 1 else steps / 2
     lean = lam + 5 * (half - kappa) / half
     raw = {

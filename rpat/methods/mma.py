@@ -62,8 +62,8 @@ class Mma(Method):
         """
         share, correct = self.config.clean_coeff, step.aux["correct"]
         counts = ~correct | (step.aux["eps"] < self.config.d_max)
-        margin = ce_each(step.z_adv, step.y) * counts
         clean = ce_each(step.z_clean, step.y).mean()
+        margin = ce_each(step.z_adv, step.y) * counts
         return {"clean": share * clean, "margin": (1 - share) * margin.mean()}
 
     def after_step(self, step: Step) -> None:

@@ -76,8 +76,7 @@ class Cure(Wrapper):
 def masked(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the tensors whose gradient is masked: all but the classifier's, the last two."""
     named = dict(model.named_parameters())
-    classifier = [n for n in named if n.split(".")[-2] in ("linear", "fc")]
-    return {n: p for n, p in named.items() if n not in classifier}
+    return {n: p for n, p in named.items() if n.split(".")[-2:-1] not in (["linear"], ["fc"])}
 
 
 def prominence(natural: Tensor, robust: Tensor, alpha: float) -> Tensor:

@@ -65,7 +65,7 @@ def enqueue(
             for n, config in zip(made, configs, strict=True):
                 index(db, home, n, "queued")
                 db.execute("update runs set priority = ? where n = ?", (wish.priority, n))
-                _depend(db, n, config)
+                depend(db, n, config)
     except BaseException as error:
         for n in made:
             _remove(home.runs / name_of(n))
@@ -78,7 +78,7 @@ def enqueue(
     return made
 
 
-def _depend(db: sqlite3.Connection, n: int, config: RunConfig) -> None:
+def depend(db: sqlite3.Connection, n: int, config: RunConfig) -> None:
     """Let a run wait for the newest runs that make the weights it needs."""
     for fingerprint, kind in needs(config):
         row = db.execute(
@@ -234,6 +234,9 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
         "select r.uid, t.old, t.new, t.t, t.reason, t.evidence from transitions t "
         "join runs r on r.n = t.run order by t.id"
     ).fetchall()
+    waits = db.execute(
+        "select r.uid, d.needs, d.checkpoint from dependencies d join runs r on r.n = d.run"
+    ).fetchall()
     db.execute("delete from runs")
     problems: list[str] = []
     numbers = run_numbers(home)
@@ -259,5 +262,9 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
     db.executemany(
         "insert into transitions (run, old, new, t, reason, evidence) values (?, ?, ?, ?, ?, ?)",
         [(known[uid], *rest) for uid, *rest in moves if uid in known],
+    )
+    db.executemany(
+        "insert into dependencies values (?, ?, ?)",
+        [(known[uid], *rest) for uid, *rest in waits if uid in known],
     )
     return len(numbers) - len(problems), problems

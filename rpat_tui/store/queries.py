@@ -11,7 +11,7 @@ from typing import Any
 from rpat.config import incidental
 from rpat.errors import ConfigError
 from rpat_tui.store.filters import compile_filter
-from rpat_tui.store.queue import FINAL, OPEN
+from rpat_tui.store.queue import BLOCKED, FINAL, OPEN
 from rpat_tui.store.rows import Measurement
 
 Json = dict[str, Any]
@@ -192,7 +192,7 @@ def unfinished(db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
     marks = ", ".join("?" for _ in numbers)
     still = ", ".join("?" for _ in (*FINAL, "paused"))
     rows = db.execute(
-        f"select n from runs where n in ({marks}) and state not in ({still})",
+        f"select n from runs where n in ({marks}) and state not in ({still}) and not {BLOCKED}",
         [*numbers, *FINAL, "paused"],
     )
     return [n for (n,) in rows]
