@@ -328,6 +328,9 @@ REFUSED = [
     ("random", ("--rpat",), ("rpat", "'random'", "no adversarial image")),
     ("consistency-at", ("--cutmix",), ("data.cutmix", "'consistency-at'", "two views")),
     ("adr", ("--cutmix",), ("data.cutmix", "'adr'", "hard labels")),
+    ("te", ("--cutmix",), ("data.cutmix", "'te'", "memory")),
+    ("cure", ("--cutmix",), ("data.cutmix", "'cure'", "prominence")),
+    ("mart", ("--with", "adr"), ("adr", "'mart'", "hard label")),
     *(
         (name, ("--cutmix",), ("data.cutmix", f"'{name}'", CUTMIX))
         for name in ("mma", "gairat", "mail-at", "mail-trades", "sovr", "mart")
