@@ -15,12 +15,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from typing import Any
 
 from rpat.errors import ConfigError
-from rpat.knobs import Section, fields, from_dict, knob, number, section, to_dict, unknown
+from rpat.knobs import Section, fields, from_dict, knob, section, to_dict, unknown
+from rpat.objectives import (
+    METHODS,
+    WRAPPER_ORDER,
+    WRAPPERS,
+    Knobs,
+    MethodConfig,
+    WrapperConfig,
+    method,
+    wrapper,
+)
 from rpat.sections import (
     DATASETS,
     MODELS,
@@ -45,170 +55,6 @@ __all__ = [
 ]  # fmt: skip
 
 SCHEMA = 1
-WRAPPER_ORDER = (
-    "kd", "cure", "rpat", "awp", "clean-pass", "adr", "rebat", "rpat++", "wa", "swa",
-)  # fmt: skip
-"""Canonical nesting, innermost first: equal stacks have equal fingerprints."""
-
-
-# --------------------------------------------------------------------------- methods, wrappers
-
-K = TypeVar("K")
-METHODS: dict[str, type[MethodConfig]] = {}
-WRAPPERS: dict[str, type[WrapperConfig]] = {}
-
-
-class Knobs(Section):
-    """Base of the knobs of a method or wrapper; the class attributes describe it to people."""
-
-    __slots__ = ()
-    NAME: ClassVar[str] = ""
-    TITLE: ClassVar[str] = ""
-    CITATION: ClassVar[str] = ""
-    OBJECTIVE: ClassVar[str] = ""
-    REFUSES: ClassVar[Mapping[str, str]] = {}
-    """Wrappers that make no sense on this one, each with the reason."""
-
-
-class MethodConfig(Knobs):
-    """Base of every method's knobs."""
-
-    __slots__ = ()
-
-
-class WrapperConfig(Knobs):
-    """Base of the knobs of what stacks on any method."""
-
-    __slots__ = ()
-
-
-def _register(
-    registry: dict[str, Any], name: str, facts: Mapping[str, Any]
-) -> Callable[[type[K]], type[K]]:
-    def decorate(cls: type[K]) -> type[K]:
-        made = section(name)(cls)
-        for attribute, value in {"NAME": name, **facts}.items():
-            setattr(made, attribute, value)
-        registry[name] = made
-        return made
-
-    return decorate
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(knob,))
-def method(
-    name: str, *, title: str, cite: str, objective: str, refuses: Mapping[str, str] | None = None
-) -> Callable[[type[K]], type[K]]:
-    """Register a method's knobs under the name that users write."""
-    facts = {"TITLE": title, "CITATION": cite, "OBJECTIVE": objective, "REFUSES": refuses or {}}
-    return _register(METHODS, name, facts)
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(knob,))
-def wrapper(name: str, *, title: str, cite: str, objective: str) -> Callable[[type[K]], type[K]]:
-    """Register the knobs of a wrapper under the name that `--with` takes."""
-    facts = {"TITLE": title, "CITATION": cite, "OBJECTIVE": objective}
-    return _register(WRAPPERS, name, facts)
-
-
-@method(
-    "clean",
-    title="Clean training",
-    cite="-",
-    objective="CE(z(x), y)",
-    refuses={"rpat": "clean training makes no adversarial image to interpolate to"},
-)
-class CleanConfig(MethodConfig):
-    """Natural training; the reference of Fig. 2."""
-
-
-@method(
-    "random",
-    title="Random-noise training",
-    cite="-",
-    objective="CE(z(x + noise), y)",
-    refuses={"rpat": "random-noise training makes no adversarial image to interpolate to"},
-)
-class RandomConfig(MethodConfig):
-    """Training on uniform noise in the ball; the reference of Fig. 2."""
-
-
-@method(
-    "pgd-at",
-    title="PGD-AT",
-    cite="Madry et al., ICLR 2018",
-    objective="CE(z(x'), y)",
-)
-class PgdAtConfig(MethodConfig):
-    """Adversarial training on PGD examples."""
-
-
-@method(
-    "trades",
-    title="TRADES",
-    cite="Zhang et al., ICML 2019",
-    objective="CE(z(x), y) + beta * KL(p(x) || p(x'))",
-)
-class TradesConfig(MethodConfig):
-    """Knobs of TRADES."""
-
-    beta: float = knob("weight of the KL term", default=6.0, low=0)
-
-
-@method(
-    "mart",
-    title="MART",
-    cite="Wang et al., ICLR 2020",
-    objective="BCE(z(x'), y) + beta * mean (1 - p_y(x)) KL(p(x) || p(x'))",
-)
-class MartConfig(MethodConfig):
-    """Knobs of MART. The original uses beta 5; 6 is the value of the RPAT benchmark (D14)."""
-
-    beta: float = knob("weight of the misclassification-aware KL term", default=6.0, low=0)
-
-
-def alpha_word(value: Any) -> str | float:
-    """Read RPAT's alpha: a number inside (0, 1), or `beta-` / `beta+` for a draw per batch."""
-    if value in ("beta-", "beta+"):
-        return str(value)
-    alpha = number(value)
-    if not 0.001 <= alpha <= 0.999:
-        raise ValueError("write a number between 0.001 and 0.999, or beta- or beta+")
-    return alpha
-
-
-@wrapper(
-    "rpat",
-    title="RPAT",
-    cite="Wang & Liu, ICCV 2025",
-    objective="+ lam * MSE(z(x~), (1-alpha) z(x) + alpha z(x')),  x~ = x + alpha (x' - x)",
-)
-class RpatConfig(WrapperConfig):
-    """Robust Perception: logits change evenly from the clean to the adversarial image."""
-
-    lam: float = knob("weight of the term", default=1.0, low=0)
-    alpha: str | float = knob(
-        "weight of the adversarial end; beta- and beta+ draw min or max of (b, 1-b), "
-        "b ~ Beta(0.75, 0.75), once a batch",
-        default=0.5,
-        parse=alpha_word,
-    )
-    form: str = knob(
-        "interp: as released; eq3: as printed, larger by 1/(alpha (1-alpha))^2",
-        default="interp",
-        choices=("interp", "eq3"),
-    )
-    criterion: str = knob(
-        "distance between the two logits (Fig. 4a)",
-        default="mse",
-        choices=("mse", "kl", "js", "cosine"),
-    )
-    start_epoch: int = knob("first epoch, from 0, in which the term is active", default=0, low=0)
-
-    def check(self) -> None:
-        """Eq. (3) is a statement about differences of logits: it needs the MSE."""
-        if self.form == "eq3" and self.criterion != "mse":
-            self.fail("criterion", "the eq3 form is defined for mse only")
 
 
 # --------------------------------------------------------------------------- the run
@@ -243,9 +89,12 @@ class RunConfig(Section):
         if order != sorted(set(order)):
             names = ", ".join(w.NAME for w in self.wrappers)
             raise ConfigError(f"wrappers are {names}; name each once, in canonical order")
-        for stacked in self.wrappers:
-            if reason := self.method.REFUSES.get(stacked.NAME):
-                raise ConfigError(f"--{stacked.NAME} on method '{self.method.NAME}': {reason}")
+        for part in (self.method, *self.wrappers):
+            for stacked in self.wrappers:
+                if reason := part.REFUSES.get(stacked.NAME):
+                    raise ConfigError(f"{stacked.NAME} on '{part.NAME}': {reason}")
+            if self.data.cutmix and (reason := part.REFUSES.get("cutmix")):
+                raise ConfigError(f"data.cutmix on '{part.NAME}': {reason}")
         if self.mode != "reference":
             raise ConfigError(
                 f"mode is {self.mode}; this version computes mode 'reference' only: "

@@ -48,6 +48,50 @@ def wrong_class(logits: Tensor, y: Tensor) -> Tensor:
     return logits.scatter(1, y[:, None], -torch.inf).argmax(1)
 
 
+def logit_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """max_{k != y} z_k - z_y of each image, [B]; negative means correct."""
+    wrong = logits.gather(1, wrong_class(logits, y)[:, None])[:, 0]
+    return wrong - logits.gather(1, y[:, None])[:, 0]
+
+
+def soft_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """Soft logit margin logsumexp_{k != y} z_k - z_y, [B] (Ding et al., ICLR 2020).
+
+    CE = softplus of it; it is negative exactly where p_y > 1/2.
+    """
+    others = logits.scatter(1, y[:, None], -torch.inf).logsumexp(1)
+    return others - logits.gather(1, y[:, None])[:, 0]
+
+
+def probability_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """p_y - max_{k != y} p_k of each image, [B] (Wang et al., NeurIPS 2021)."""
+    p = F.softmax(logits, 1)
+    wrong = p.gather(1, wrong_class(logits, y)[:, None])[:, 0]
+    return p.gather(1, y[:, None])[:, 0] - wrong
+
+
+def entropy_each(logits: Tensor) -> Tensor:
+    """Entropy of the softmax in nats, [B]."""
+    log_p = F.log_softmax(logits, 1)
+    return -(log_p.exp() * log_p).sum(1)
+
+
+def ovr_each(logits: Tensor, y: Tensor) -> Tensor:
+    """One-vs-the-rest loss of each image: binary CE summed over classes, [B]."""
+    sign = torch.ones_like(logits).scatter(1, y[:, None], -1.0)
+    return F.softplus(sign * logits).sum(1)
+
+
+def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 times the soft cross-entropy of softened softmaxes, mean over the batch.
+
+    Chen et al., ICLR 2021: it differs from a KL by the teacher's entropy.
+    """
+    target = F.softmax(teacher / temperature, 1)
+    log_p = F.log_softmax(student / temperature, 1)
+    return -(target * log_p).sum(1).mean() * temperature**2
+
+
 def bce(logits: Tensor, y: Tensor) -> Tensor:
     """MART's boosted cross-entropy: CE plus the margin to the most probable wrong class.
 

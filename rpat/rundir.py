@@ -137,6 +137,28 @@ class RunDir:
         return any(other.number > attempt.number for other in self.attempts())
 
 
+def find_weights(home: Path, word: str) -> Path | None:
+    """Return the file of the weights that a config names, or None where it is not there (yet).
+
+    `word` is the SHA-256 of a file in `<home>/weights`, or `run:FINGERPRINT:best|final`: the
+    weights of a finished run of that config.
+    """
+    if not word.startswith("run:"):
+        file = home / "weights" / f"{word}.pt"
+        return file if file.is_file() else None
+    _, fingerprint, kind = word.split(":")
+    for folder in sorted((home / "runs").glob("r*")):
+        run = RunDir(folder)
+        file = run.best("online") if kind == "best" else run.final("online")
+        try:
+            known = read_json(run.config).get("fingerprint")
+            if known == fingerprint and file.is_file() and run.final("online").is_file():
+                return file
+        except (OSError, ValueError):
+            continue
+    return None
+
+
 def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file beside its target, flush it to the disk and rename it over the target."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -20,6 +20,11 @@ def milestones(schedule: ScheduleConfig) -> list[int]:
     return points
 
 
+def growing_weight(lr_max: float, lr: float) -> float:
+    """Return ReBAT's optional weight (lr_max / lr - 1) / 2: 0 before the first decay."""
+    return (lr_max / lr - 1) / 2
+
+
 def learning_rate(base: float, schedule: ScheduleConfig, epoch: int, fraction: float) -> float:
     """Return the learning rate of a step.
 

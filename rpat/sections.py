@@ -57,11 +57,17 @@ class DataConfig(Section):
     val_n: int = knob("training images held out to select on", default=0, low=0)
     train_n: int = knob("class-balanced subset of the training images; 0: all", default=0, low=0)
     test_n: int = knob("class-balanced subset of the test images; 0: all", default=0, low=0)
-    augment: str = knob("augmentation", default="crop-flip", choices=("none", "crop", "crop-flip"))
+    augment: str = knob(
+        "augmentation; autoaug: crop, flip, AutoAugment and Cutout; autoaug-late: only in the "
+        "second half of the run, crop-flip before",
+        default="crop-flip",
+        choices=("none", "crop", "crop-flip", "autoaug", "autoaug-late"),
+    )
     padding: int = knob(
         "pixels added on each side before the random crop", default=4, low=0, high=32
     )
     padding_mode: str = knob("what is padded", default="zero", choices=("zero", "reflect"))
+    cutmix: bool = knob("CutMix: a box of each image from another", default=False, legacy=False)
 
 
 @section("model")

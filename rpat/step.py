@@ -73,6 +73,10 @@ class Step:
             self.target, self.x_adv, self.aux,
         )  # fmt: skip
 
+    def adopt(self, other: Step) -> None:
+        """Take over the logits of a `fresh` step, so that its metrics are this step's."""
+        self._logits = other._logits
+
     def generator(self, purpose: str) -> torch.Generator:
         """A generator on the batch's device that belongs to this step and purpose."""
         return generator(self.x.device, self.seed, purpose, self.epoch, self.t)
@@ -97,6 +101,18 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for module, flag in before.items():
             module.training = flag
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Let train-mode passes use batch statistics without moving BatchNorm's running ones."""
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(before[name])
 
 
 def eval_logits(model: nn.Module, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from rpat.journal import Journal
 from rpat.methods.base import Run, Terms, total
 from rpat.models import build as build_model
 from rpat.randomness import seed_of
-from rpat.rundir import Attempt, RunDir
+from rpat.rundir import Attempt, RunDir, find_weights
 from rpat.schedules import learning_rate
 from rpat.step import Step
 from rpat.wrappers import build as build_method
@@ -89,15 +89,25 @@ class Training:
     ) -> None:
         self.run, self.attempt, self.config = run, attempt, config
         self.data, self.journal, self.asked_to_stop = data, journal, asked_to_stop
-        self.loader = Loader(data.train, config.optim.batch_size, config.data, config.seed, device)
+        self.device = device
         torch.manual_seed(seed_of(config.seed, "init") % 2**63)
         self.model = build_model(config.model, data.num_classes, data.image_size).to(device)
-        self.method = build_method(config).to(device)
-        self.facts = Run(
-            self.model, data.num_classes, data.n_train_full,
-            config.schedule.epochs, len(self.loader),
+        self.method = build_method(config)
+        self.loader = Loader(
+            data.train, config.optim.batch_size, config.data, config.seed, device,
+            views=self.method.views, epochs=config.schedule.epochs, num_classes=data.num_classes,
         )  # fmt: skip
+        self.facts = Run(
+            model=self.model,
+            num_classes=data.num_classes,
+            n_train=data.n_train_full,
+            epochs=config.schedule.epochs,
+            steps_per_epoch=len(self.loader),
+            clean_batches=lambda epoch: (batch.x for batch in self.loader.epoch(epoch)),
+            teacher=self.teacher,
+        )
         self.method.setup(self.facts)
+        self.method.to(device)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=config.optim.lr,
@@ -109,7 +119,6 @@ class Training:
         self.sums = Sums(device)
         self.seconds = 0.0  # spent on training in the current epoch
         self.best: dict[str, dict[str, Any]] = {}  # network -> epoch and metrics
-        self.device = device
 
     # ----------------------------------------------------------------- the algorithm
 
@@ -132,7 +141,7 @@ class Training:
             self.set_learning_rate(epoch, (i + 1) / len(self.loader))
             step = Step(
                 self.model, batch.x, batch.y, batch.index, epoch, self.t, self.total,
-                self.config.seed,
+                self.config.seed, batch.target,
             )  # fmt: skip
             terms = self.train_step(step)
             self.t += 1
@@ -289,6 +298,23 @@ class Training:
                 self._publish([name])
 
     # ----------------------------------------------------------------- helpers
+
+    def teacher(self, word: str) -> nn.Module:
+        """Return a frozen network with the weights that the config names; journal which."""
+        home = self.run.home
+        file = find_weights(home, word) if home and word else None
+        content = checkpoint.load(file) if file else None
+        if content is None:
+            raise RunError(
+                f"weights '{word}' are not in {home or self.run.path}; "
+                "rpat run queues the runs that train them first",
+                reason="weights",
+            )
+        network = build_model(self.config.model, self.data.num_classes, self.data.image_size)
+        network.load_state_dict(content["weights"])
+        digest = checkpoint.digest(content["weights"])
+        self.journal.write("notice", what="weights", word=word, file=str(file), sha256=digest)
+        return network.requires_grad_(False).eval().to(self.device)
 
     def check_place(self) -> None:
         """Raise `Superseded` when a later attempt owns the run."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Request:
     models: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     epochs: int = 0
+    cutmix: bool = False
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # dotted key -> values
     fixed: Mapping[str, Any] = field(default_factory=dict)  # dotted key -> value
     data_dir: Path | None = None  # where to look
@@ -48,19 +49,71 @@ def compose(request: Request) -> list[RunConfig]:
     models = request.models or ((base.model,) if base else ("",))
     norms = request.norms or ("linf",)
     epochs = request.epochs or (base.epochs if base else 0)
-    configs = []
+    configs: list[RunConfig] = []
+    asked: list[RunConfig] = []
     names = tuple(request.axes)
     for method, dataset, model, norm, *values in itertools.product(
         methods, datasets, models, norms, *request.axes.values()
     ):
-        config = recipe(method, stack, dataset=dataset, model=model, norm=norm, epochs=epochs)
+        config = recipe(
+            method, stack, dataset=dataset, model=model, norm=norm, epochs=epochs,
+            cutmix=request.cutmix or bool(base and base.cutmix),
+        )  # fmt: skip
         changes = {**request.fixed, **dict(zip(names, values, strict=True))}
         changes |= _place(config.data.name, request)
-        configs.append(config.override(changes))
+        configs += with_prerequisites(config.override(changes))
+        asked.append(configs[-1])
         if len(configs) > MAX_RUNS:
             raise ConfigError(f"the lists make more than {MAX_RUNS} runs; shorten one of them")
-    _refuse_twins(configs)
-    return configs
+    _refuse_twins(asked)  # prerequisites may be shared
+    return list({config.fingerprint(): config for config in configs}.values())
+
+
+def with_prerequisites(config: RunConfig) -> list[RunConfig]:
+    """Return a config with the runs that must come before it, those first.
+
+    KD+SWA needs a naturally and a robustly trained teacher, CURE a natural start: runs of the
+    same data, network and schedule, named in the config by their fingerprints.
+    """
+    before: list[RunConfig] = []
+    changes: dict[str, str] = {}
+    for key, method, kind in PREREQUISITES:
+        part, _, field = key.partition(".")
+        knobs = config.wrapper(part)
+        if knobs is None or getattr(knobs, field):
+            continue
+        made = plain(config, method)
+        before.append(made)
+        changes[key] = f"run:{made.fingerprint()}:{kind}"
+    return [*before, config.override(changes) if changes else config]
+
+
+PREREQUISITES = (
+    ("kd.natural", "clean", "final"),
+    ("kd.robust", "pgd-at", "best"),
+    ("cure.start", "clean", "final"),
+)
+"""Knob that names weights, the method that trains them, and which of its weights."""
+
+
+def plain(config: RunConfig, method: str) -> RunConfig:
+    """Return the same experiment with a method alone: no wrappers, its own attack."""
+    other = recipe(
+        method, dataset=config.data.name, model=config.model.name, norm=config.threat.norm
+    )
+    attack = config.attack if method == config.method.NAME else other.attack
+    return replace(config, method=other.method, wrappers=(), attack=attack)
+
+
+def needs(config: RunConfig) -> list[tuple[str, str]]:
+    """Return the fingerprints of the runs a config waits for, each with which weights."""
+    found = []
+    for key, _, _ in PREREQUISITES:
+        part, _, field = key.partition(".")
+        word = getattr(config.wrapper(part), field, "")
+        if word.startswith("run:"):
+            found.append((word.split(":")[1], word.split(":")[2]))
+    return found
 
 
 def _place(dataset: str, request: Request) -> dict[str, Any]:

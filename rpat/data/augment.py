@@ -31,12 +31,12 @@ class Offsets:
 
 
 def draw(config: DataConfig, n: int, generator: torch.Generator) -> Offsets:
-    """Draw the offsets of `n` images as `config.augment` asks; without it nothing moves."""
+    """Draw the offsets of `n` images; nothing moves with `none`, nothing is flipped with `crop`."""
     centre = torch.full((2, n), config.padding)
     flip = torch.zeros(n, dtype=torch.bool)
-    if config.augment in ("crop", "crop-flip"):
+    if config.augment != "none":
         centre = torch.randint(0, 2 * config.padding + 1, (2, n), generator=generator)
-    if config.augment == "crop-flip":
+    if config.augment not in ("none", "crop"):
         flip = torch.randint(0, 2, (n,), generator=generator).bool()
     return Offsets(centre[0], centre[1], flip)
 

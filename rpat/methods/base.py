@@ -10,7 +10,7 @@ that `state_dict` holds it; schedules are functions of `step.epoch` or `step.t /
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,10 @@ class Run:
     n_train: int  # images in the full training set; `step.index` points into it
     epochs: int
     steps_per_epoch: int
+    clean_batches: Callable[[int], Iterator[Tensor]] = lambda epoch: iter(())
+    """Augmented training images of an epoch, not attacked, [B, 3, H, W]."""
+    teacher: Callable[[str], nn.Module] = lambda weights: nn.Identity()
+    """The frozen network, in eval mode, whose weights file has a SHA-256."""
 
 
 class Method(nn.Module):
@@ -47,6 +51,14 @@ class Method(nn.Module):
         self.config = config
         self.threat = run_config.threat
         self.attack = run_config.attack
+        self.epochs = run_config.schedule.epochs
+
+    def begins(self, fraction: float) -> int:
+        """Return the epoch, from 0, at which a fraction of the run has passed.
+
+        Burn-ins and warm-ups are fractions so that short runs reach every phase too.
+        """
+        return min(round(fraction * self.epochs), self.epochs - 1) if fraction < 1 else self.epochs
 
     def setup(self, run: Run) -> None:
         """Allocate memories and copy networks, once, before the first step."""

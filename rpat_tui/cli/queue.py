@@ -34,6 +34,7 @@ def run(
     stack: Annotated[
         list[str] | None, option("--with", panel=What, help="Stack a wrapper; repeat.")
     ] = None,
+    cutmix: Annotated[bool, option("--cutmix", panel=What, help="Mix images (CutMix).")] = False,
     preset: Annotated[str, option("--preset", panel=What, help="Start from a preset.")] = "",
     model: Annotated[str, option("--model", panel=What, help="Network, or a list.")] = "",
     dataset: Annotated[str, option("--dataset", panel=Data, help="Data set, or a list.")] = "",
@@ -118,6 +119,7 @@ def run(
         models=compose.words(model),
         norms=compose.words(norm),
         epochs=epochs or 0,
+        cutmix=cutmix,
         axes={key: values for key, values in axes.items() if values},
         fixed={k: v for k, v in fixed.items() if v is not None} | compose.assignments(changes),
         data_dir=data_folder(place, data_dir),
@@ -135,11 +137,15 @@ def run(
 
 
 def _start(home: Any, configs: list[Any], wish: Any, detach: bool, json: bool) -> None:
+    from rpat_tui.compose import needs
     from rpat_tui.launch import frozen, worker
     from rpat_tui.store import db as database
     from rpat_tui.store import index, queries
 
     with database.opened(home) as db:
+        needed = [fingerprint for config in configs for fingerprint, _ in needs(config)]
+        there = queries.usable(db, needed)  # teachers that need not be trained again
+        configs = [config for config in configs if config.fingerprint() not in there]
         provenance = frozen.provenance(home, shlex.join(["rpat", *sys.argv[1:]]))
         numbers = index.enqueue(home, db, configs, wish, provenance)
         worker.ensure(home)

@@ -16,6 +16,7 @@ from rpat.config import RunConfig
 from rpat.errors import RpatError, StoreError
 from rpat.recipes import label
 from rpat.rundir import RunDir, new_uid, read_json, write_json
+from rpat_tui.compose import needs
 from rpat_tui.home import Home
 from rpat_tui.store.db import transaction
 from rpat_tui.store.queue import name_of
@@ -61,9 +62,10 @@ def enqueue(
             made.append(number)
             number += 1
         with transaction(db):
-            for n in made:
+            for n, config in zip(made, configs, strict=True):
                 index(db, home, n, "queued")
                 db.execute("update runs set priority = ? where n = ?", (wish.priority, n))
+                depend(db, n, config)
     except BaseException as error:
         for n in made:
             _remove(home.runs / name_of(n))
@@ -74,6 +76,18 @@ def enqueue(
             ) from error
         raise
     return made
+
+
+def depend(db: sqlite3.Connection, n: int, config: RunConfig) -> None:
+    """Let a run wait for the newest runs that make the weights it needs."""
+    for fingerprint, kind in needs(config):
+        row = db.execute(
+            "select uid from runs where fingerprint = ? and state not in ('failed', 'stopped') "
+            "order by n desc limit 1",
+            (fingerprint,),
+        ).fetchone()
+        if row is not None:
+            db.execute("insert or ignore into dependencies values (?, ?, ?)", (n, row[0], kind))
 
 
 def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = "") -> None:
@@ -162,7 +176,13 @@ def _make(
 
 
 def _fill(run: RunDir, config: RunConfig, wish: Wish, provenance: Mapping[str, Any]) -> None:
-    job = {"schema": 1, "uid": new_uid(), "kind": "train", "config": config.to_dict()}
+    job = {
+        "schema": 1,
+        "uid": new_uid(),
+        "kind": "train",
+        "fingerprint": config.fingerprint(),
+        "config": config.to_dict(),
+    }
     write_json(run.config, job)
     write_json(run.provenance, {"queued": time.time(), **provenance})
     meta = {"name": wish.name, "tags": list(wish.tags), "note": wish.note, "sweep": wish.sweep}
@@ -214,6 +234,9 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
         "select r.uid, t.old, t.new, t.t, t.reason, t.evidence from transitions t "
         "join runs r on r.n = t.run order by t.id"
     ).fetchall()
+    waits = db.execute(
+        "select r.uid, d.needs, d.checkpoint from dependencies d join runs r on r.n = d.run"
+    ).fetchall()
     db.execute("delete from runs")
     problems: list[str] = []
     numbers = run_numbers(home)
@@ -239,5 +262,9 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
     db.executemany(
         "insert into transitions (run, old, new, t, reason, evidence) values (?, ?, ?, ?, ?, ?)",
         [(known[uid], *rest) for uid, *rest in moves if uid in known],
+    )
+    db.executemany(
+        "insert into dependencies values (?, ?, ?)",
+        [(known[uid], *rest) for uid, *rest in waits if uid in known],
     )
     return len(numbers) - len(problems), problems

@@ -11,7 +11,7 @@ from typing import Any
 from rpat.config import incidental
 from rpat.errors import ConfigError
 from rpat_tui.store.filters import compile_filter
-from rpat_tui.store.queue import FINAL, OPEN
+from rpat_tui.store.queue import BLOCKED, FINAL, OPEN
 from rpat_tui.store.rows import Measurement
 
 Json = dict[str, Any]
@@ -192,10 +192,21 @@ def unfinished(db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
     marks = ", ".join("?" for _ in numbers)
     still = ", ".join("?" for _ in (*FINAL, "paused"))
     rows = db.execute(
-        f"select n from runs where n in ({marks}) and state not in ({still})",
+        f"select n from runs where n in ({marks}) and state not in ({still}) and not {BLOCKED}",
         [*numbers, *FINAL, "paused"],
     )
     return [n for (n,) in rows]
+
+
+def usable(db: sqlite3.Connection, fingerprints: Sequence[str]) -> set[str]:
+    """Return which configs have a run that is done, or will be."""
+    marks = ", ".join("?" for _ in fingerprints)
+    rows = db.execute(
+        f"select fingerprint from runs where fingerprint in ({marks}) "
+        "and state not in ('failed', 'stopped')",
+        list(fingerprints),
+    )
+    return {fingerprint for (fingerprint,) in rows}
 
 
 def counts(db: sqlite3.Connection) -> dict[str, int]:

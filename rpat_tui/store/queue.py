@@ -23,6 +23,13 @@ OPEN = ("starting", "running", "pausing", "lost")
 FINAL = ("done", "failed", "stopped")
 """Nothing happens any more unless a person asks."""
 
+BLOCKED = (
+    "(state = 'queued' and exists (select 1 from dependencies d "
+    "left join runs r on r.uid = d.needs where d.run = runs.n "
+    "and (r.state is null or r.state in ('failed', 'stopped', 'paused'))))"
+)
+"""Waits for a run that will not end by itself: nothing happens until a person acts on that one."""
+
 _ENDS = {"done", "failed", "stopped", "paused", "lost", "queued"}
 
 MOVES: dict[str, set[str]] = {
@@ -115,10 +122,11 @@ def busy_slots(db: sqlite3.Connection) -> set[str]:
 
 
 def work_left(db: sqlite3.Connection) -> bool:
-    """Return whether a run is queued or may have a process."""
-    marks = ", ".join("?" for _ in OPEN)
+    """Return whether a run can be started, now or soon, or may have a process."""
+    marks = ", ".join("?" for _ in ("queued", *OPEN))
     row = db.execute(
-        f"select 1 from runs where state = 'queued' or state in ({marks}) limit 1", OPEN
+        f"select 1 from runs where state in ({marks}) and not {BLOCKED} limit 1",
+        ("queued", *OPEN),
     ).fetchone()
     return row is not None
 

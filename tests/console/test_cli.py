@@ -144,7 +144,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
     ([*DIGITS, "pgd-at", "--step-size", "9"], ["attack.step_size", "9"]),
     ([*DIGITS, "pgd-at", "--lam", "3"], ["rpat.lam", "--rpat"]),
     ([*DIGITS, "pgd-at", "--alpha", "0.5"], ["rpat.alpha", "--rpat"]),
-    ([*DIGITS, "clean", "--rpat"], ["--rpat", "'clean'", "adversarial"]),
+    ([*DIGITS, "clean", "--rpat"], ["rpat on 'clean'", "adversarial"]),
     ([*DIGITS, "pgd-at", "--seed", "1", "--seeds", "0-2"], ["--seed", "--seeds", "keep one"]),
     ([*DIGITS, "pgd-at", "--seeds", "2-0"], ["--seeds", "2-0", "write 0-2"]),
     ([*DIGITS, "pgd-at", "--seeds", "a"], ["--seeds", "'a'", "0,1,2"]),

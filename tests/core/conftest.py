@@ -87,10 +87,10 @@ class Job:
     def __init__(self, path: Path, config: RunConfig | dict[str, object]) -> None:
         path.mkdir(parents=True)
         self.dir = RunDir(path)
-        values = config.to_dict() if isinstance(config, RunConfig) else config
-        write_json(
-            self.dir.config, {"schema": 1, "uid": new_uid(), "kind": "train", "config": values}
-        )
+        job: dict[str, object] = {"schema": 1, "uid": new_uid(), "kind": "train", "config": config}
+        if isinstance(config, RunConfig):
+            job |= {"fingerprint": config.fingerprint(), "config": config.to_dict()}
+        write_json(self.dir.config, job)
 
     def start(self) -> int:
         """Run a new attempt in this process and return its exit code."""

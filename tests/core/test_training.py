@@ -131,7 +131,8 @@ def test_every_method_gives_the_metrics_it_can(name, job, short):
     (epoch,) = run.kinds(1, "epoch")
     values = set(epoch["values"])
     assert EPOCH_METRICS - {"train/adv_acc"} <= values
-    assert ("train/clean_acc" in values) == (name in ("clean", "trades", "mart"))
+    on_clean = ("clean", "trades", "mart", "mma", "mail-trades")
+    assert ("train/clean_acc" in values) == (name in on_clean)
     assert ("train/adv_acc" in values) == (name != "clean")
 
 
@@ -242,34 +243,6 @@ def test_a_rate_that_changes_within_an_epoch_continues_where_it_was(
     assert same(run.weights(), whole.weights())
 
 
-def combinations():
-    for name, knobs in METHODS.items():
-        for norm in ("linf", "l2"):
-            yield name, (), norm
-            if "rpat" not in knobs.REFUSES:
-                yield name, ("rpat",), norm
-
-
-@pytest.mark.parametrize(("name", "stack", "norm"), combinations())
-def test_every_method_continues_as_if_nothing_had_happened(
-    name, stack, norm, job, short, same, monkeypatch
-):
-    config = short(name, stack, norm=norm, **{"schedule.epochs": 4, "eval.attack": "none"})
-    if stack:
-        config = config.override({"rpat.alpha": "beta-"})
-    whole, run = job("whole", config), job("run", config)
-    assert whole.start() == 0
-    for at in (7, 3):  # between two epochs, then in the middle of one
-        with monkeypatch.context() as patch:
-            Asks(patch, at, lambda: "stop")
-            assert run.start() == SAVED
-    assert run.start() == 0
-    assert run.records(2)[0]["from_step"] == 6
-    assert run.records(3)[0]["from_step"] == 8
-    assert run.merged() == whole.merged()
-    assert same(run.weights(), whole.weights())
-
-
 @pytest.fixture
 def real_networks(tiny_models, monkeypatch):
     """Let `resnet8` be itself again."""
@@ -364,22 +337,30 @@ def wait_for_epochs(run, n, process):
         assert time.monotonic() < deadline
 
 
+@pytest.mark.parametrize(
+    ("stack", "epochs"),
+    [
+        (("rpat",), 2),
+        pytest.param(("wa", "awp", "rpat"), 3, marks=pytest.mark.slow),
+    ],
+    ids=["rpat+trades", "wa+awp+rpat+trades"],
+)
 def test_a_killed_process_continues_as_if_nothing_had_happened(
-    job, short, same, tmp_path, real_networks
+    stack, epochs, job, short, same, tmp_path, real_networks
 ):
     options = {"schedule.epochs": 4, "data.train_n": 32, "eval.attack": "none"}
-    config = short("pgd-at", ("rpat",), **options)
+    config = short("trades", stack, **options)
     whole, run = job("whole", config), job("run", config)
     assert whole.start() == 0
     log = tmp_path / "output.log"
     process = spawn(run, log)
-    wait_for_epochs(run, 2, process)
+    wait_for_epochs(run, epochs, process)
     process.kill()
     assert process.wait(60) == -signal.SIGKILL
     assert "end" not in [record["kind"] for record in run.records(1)]
     again = spawn(run, log)
     assert again.wait(200) == 0, log.read_text("utf-8")
-    assert run.records(2)[0]["from_step"] in (2, 4)
+    assert run.records(2)[0]["from_step"] in (2 * epochs - 2, 2 * epochs)
     assert run.merged() == whole.merged()
     assert same(run.weights(), whole.weights())
 
