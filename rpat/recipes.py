@@ -32,6 +32,7 @@ from rpat.config import (
 )
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
+from rpat.notes import NOTES
 
 RADIUS = {"linf": 8 / 255, "l2": 128 / 255}
 STEP = {"linf": 2 / 255, "l2": 15 / 255}
@@ -75,7 +76,11 @@ class Preset:
     dataset: str = "cifar10"
     epochs: int = 0
     cutmix: bool = False
-    note: str = ""
+
+    @property
+    def note(self) -> str:
+        """Published settings that differ from the recipe, and open questions."""
+        return " ".join(NOTES[self.method].split())
 
 
 def recipe(

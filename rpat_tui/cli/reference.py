@@ -89,22 +89,65 @@ def _explain(fact: dict[str, Any]) -> None:
         say(f"\nrpat run --method {fact['name']}")
 
 
-def presets(json: JsonOption = False) -> None:
-    """List the named recipes.
+def presets(
+    name: Annotated[str, typer.Argument(help="One preset; all if left out.")] = "",
+    json: JsonOption = False,
+) -> None:
+    """List the named recipes, or explain one.
 
-    Data set, network and norm remain their arguments.
+    Data set, network and norm remain arguments of a preset.
     """
     from rpat import recipes
 
-    found = recipes.presets().values()
+    found = [recipes.preset(name)] if name else list(recipes.presets().values())
     if json:
-        keys = ("name", "method", "wrappers", "about", "model", "dataset", "epochs")
+        keys = (
+            "name",
+            "method",
+            "wrappers",
+            "about",
+            "note",
+            "model",
+            "dataset",
+            "epochs",
+            "cutmix",
+        )
         print_json([{key: getattr(p, key) for key in keys} for p in found])
-        return
-    table = plain_table("preset", "what it is")
-    for p in found:
-        table.add_row(p.name, p.about)
-    console().print(table)
+    elif name:
+        _explain_preset(found[0])
+    else:
+        table = plain_table("preset", "what it is")
+        for p in found:
+            table.add_row(p.name, p.about)
+        console().print(table)
+
+
+def _explain_preset(preset: Any) -> None:
+    """Say what a preset is, which published rows it trains, and its exact config."""
+    import textwrap
+
+    from rpat import published, recipes
+    from rpat_tui.cli.plan import describe
+
+    say(f"{preset.name}: {preset.about}\n")
+    say(textwrap.fill(preset.note, 96) + "\n")
+    rpat = "rpat" in preset.wrappers
+    rows = [
+        row for row in published.rows()
+        if (row.method, row.rpat, row.cutmix) == (preset.method, rpat, preset.cutmix)
+    ]  # fmt: skip
+    for row in rows if preset.name.startswith("paper/") else ():
+        say(
+            f"Table {row.table}: {row.dataset} {row.norm} {row.model}  "
+            f"clean {row.clean:.2f}  AA {row.aa:.2f}  (published)"
+        )
+    config = recipes.recipe(
+        preset.method, preset.wrappers, dataset=preset.dataset, model=preset.model,
+        epochs=preset.epochs, cutmix=preset.cutmix,
+    )  # fmt: skip
+    say("")
+    for line in describe(config):
+        say(line)
 
 
 def datasets(

@@ -760,6 +760,16 @@ def commands(found: typer.Typer = app, *path: str) -> Iterator[tuple[tuple[str, 
         yield from commands(group.typer_instance, *path, str(group.name))
 
 
+def test_a_preset_explains_itself_with_its_published_rows(rpat: Rpat) -> None:
+    out = rpat("presets", "paper/rpat+++cutmix").out
+    assert "Table 4: cifar10 linf wrn-34-10  clean 87.57  AA 55.79  (published)" in out
+    assert "double_forward on" in out
+    assert "(published)" not in rpat("presets", "digits/mart").out
+    refused = rpat("presets", "paper/mrat")
+    assert refused.code == 2
+    assert "did you mean 'paper/mart'" in refused.err
+
+
 def test_every_command_explains_itself(nowhere: Path, rpat: Rpat) -> None:
     for path, function in commands():
         first = (function.__doc__ or "").strip().splitlines()[0]

@@ -794,3 +794,9 @@ def test_the_data_sets_and_networks_of_the_papers_are_known():
     assert {row.dataset for row in published.rows()} <= set(DATASETS)
     assert {row.model for row in published.rows()} <= set(MODELS)
     assert {row.norm for row in published.rows()} <= set(NORMS)
+
+
+def test_every_preset_says_what_is_published_and_what_is_not():
+    for name, found in presets().items():
+        assert len(found.note) > 40, name
+        assert "\n" not in found.note
