@@ -800,3 +800,10 @@ def test_every_preset_says_what_is_published_and_what_is_not():
     for name, found in presets().items():
         assert len(found.note) > 40, name
         assert "\n" not in found.note
+
+
+def test_averages_follow_slowly_on_paper_and_quickly_on_digits():
+    for name in ("wa", "rebat", "rpat++", "adr"):
+        paper, small = (recipe(name, dataset=d).wrapper(name).decay for d in ("cifar10", "digits"))
+        assert paper == (0.995 if name == "adr" else 0.999)
+        assert small == 0.97

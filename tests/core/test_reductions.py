@@ -549,6 +549,8 @@ def test_an_average_is_an_exact_copy_before_its_start_and_follows_afterwards(
     config = short(name, stack, **{"schedule.epochs": 4, "optim.batch_size": 8})
     job = training(config)
     average = find(job.method, "average")
+    decay = config.wrappers[-1].decay
+    assert 0 < decay < 1
     for epoch in (0, 1):
         job.train_epoch(epoch, 0)
         assert same(dict(average.state_dict()), dict(job.model.state_dict()))
@@ -559,13 +561,13 @@ def test_an_average_is_an_exact_copy_before_its_start_and_follows_afterwards(
     for key, value in average.state_dict().items():
         expected = state[key]
         if value.is_floating_point():
-            expected = 0.999 * start[key] + 0.001 * expected
+            expected = decay * start[key] + (1 - decay) * expected
         torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-7)
     assert not same(dict(average.state_dict()), dict(state))
 
 
 def test_the_averages_of_adr_and_cure_follow_what_their_papers_say(training, short, same):
-    job = training(short("adr"))
+    job = training(short("adr", **{"adr.decay": 0.995}))
     average = find(job.method, "average")
     start = copy.deepcopy(dict(average.state_dict()))
     job.train_step(batch_of(job))
