@@ -48,9 +48,11 @@ def console(stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     if stream.isatty():
-        return Console(file=stream, highlight=False)
+        return Console(file=stream, highlight=False, markup=False)
     width = int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdigit() else 200
-    return Console(file=stream, width=width, highlight=False, no_color=True, soft_wrap=True)
+    return Console(
+        file=stream, width=width, highlight=False, markup=False, no_color=True, soft_wrap=True
+    )
 
 
 def plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:

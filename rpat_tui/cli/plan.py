@@ -24,7 +24,8 @@ def show_plan(configs: list[RunConfig], json: bool) -> None:
     out = console()
     first = configs[0]
     noun = "run" if len(configs) == 1 else "runs"
-    out.print(f"[bold]{len(configs)} {noun}[/bold] would be queued; nothing was started")
+    out.print(f"{len(configs)} {noun}", style="bold", end="")
+    out.print(" would be queued; nothing was started")
     out.print(f"fingerprint {first.fingerprint()}\n")
     for line in describe(first):
         say(line)

@@ -31,12 +31,22 @@ def methods(
     elif name:
         _explain(facts[0])
     else:
-        table = plain_table("name", "kind", "title", "source", "objective")
+        _list_methods(facts)
+
+
+def _list_methods(facts: list[dict[str, Any]]) -> None:
+    """Print a line a method, or two where a line is too short for the objective."""
+    out = console()
+    if out.width >= 150:
+        columns = ("name", "kind", "title", "source", "objective")
+        table = plain_table(*columns)
         for fact in facts:
-            table.add_row(
-                *(str(fact[key]) for key in ("name", "kind", "title", "source", "objective"))
-            )
-        console().print(table)
+            table.add_row(*(str(fact[key]) for key in columns))
+        out.print(table)
+        return
+    for fact in facts:
+        say(f"{fact['name']:<15} {fact['kind']:<8} {fact['title']}, {fact['source']}")
+        out.print(f"  {fact['objective']}")
 
 
 def _facts(knobs: Any, is_wrapper: bool) -> dict[str, Any]:
@@ -77,8 +87,9 @@ def _range(meta: Any) -> str:
 
 def _explain(fact: dict[str, Any]) -> None:
     out = console()
-    out.print(f"[bold]{fact['title']}[/bold]  ({fact['kind']} '{fact['name']}', {fact['source']})")
-    out.print(fact["objective"], markup=False)
+    out.print(fact["title"], style="bold", end="")
+    out.print(f"  ({fact['kind']} '{fact['name']}', {fact['source']})")
+    out.print(fact["objective"])
     say(f"\n{fact['about']}\n")
     for wrapper, reason in fact["refuses"].items():
         say(f"refuses {wrapper}: {reason}")

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import typer
 
+from rpat.config import METHODS, WRAPPERS
 from rpat.errors import ConfigError
 from rpat_tui.cli import app, main
 from rpat_tui.home import Home
@@ -758,6 +759,17 @@ def commands(found: typer.Typer = app, *path: str) -> Iterator[tuple[tuple[str, 
     for group in found.registered_groups:
         assert group.typer_instance is not None
         yield from commands(group.typer_instance, *path, str(group.name))
+
+
+@pytest.mark.parametrize("width", ["80", "200"])
+def test_the_list_of_methods_shows_every_name_and_objective_whole(
+    rpat: Rpat, monkeypatch: pytest.MonkeyPatch, width: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    out = rpat("methods").out
+    for name, knobs in {**METHODS, **WRAPPERS}.items():
+        assert any(line.startswith(name) for line in out.splitlines())
+        assert knobs.OBJECTIVE in out  # brackets are no markup
 
 
 def test_a_preset_explains_itself_with_its_published_rows(rpat: Rpat) -> None:
