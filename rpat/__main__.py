@@ -1,4 +1,6 @@
-"""`python -m rpat RUN_DIR`: train the run in a directory. There are no other arguments.
+"""`python -m rpat RUN_DIR`: carry out the job in a directory. There are no other arguments.
+
+A job trains a network, evaluates weights that exist, or studies them.
 
 Exit codes: 0 done, 1 failed (the journal says why), 2 wrong config, 85 saved and not finished,
 86 superseded by a later attempt.
@@ -16,8 +18,9 @@ from typing import Any
 
 from rpat import __version__, journal
 from rpat.config import RunConfig
-from rpat.errors import ConfigError, RpatError, RunError
+from rpat.errors import SAVED, SUPERSEDED, ConfigError, Interrupted, RpatError, RunError, Superseded
 from rpat.identity import process_identity
+from rpat.jobs import KINDS, EvalJob, StudyJob
 from rpat.journal import Journal
 from rpat.rundir import Attempt, RunDir, read_json
 
@@ -48,50 +51,118 @@ def main(arguments: list[str]) -> int:
 
 
 def execute(run: RunDir, attempt: Attempt, log: Journal) -> int:
-    """Train, evaluate and journal the end; raises what went wrong."""
-    stop = StopRequest(attempt)
-    config = read_config(run)
+    """Carry out the job and journal its end; returns the exit code, raises what went wrong."""
+    guard = Guard(run, attempt, StopRequest(attempt))
+    kind, values = read_job(run)
+    config: Any = RunConfig.from_dict(values) if kind == "train" else KINDS[kind].from_dict(values)
 
     import torch
 
-    from rpat import checkpoint, results, train
+    from rpat import checkpoint
 
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
     checkpoint.sweep(run.checkpoints)
     saved = checkpoint.load(run.last)
     device = pick_device(config.device)
     begin(log, attempt, saved["t"] if saved else 0, device)
-    data = images(run, config, log).to(device)
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    training = train.Training(run, attempt, config, data, log, stop, device)
-    log.write("notice", what="plan", steps=training.total, epochs=config.schedule.epochs)
-    if saved:
-        training.restore(saved)
+    data = images(run, config, log)
+    carry_out = {"train": _train, "eval": _evaluate, "study": _study}[kind]
     try:
-        training.fit()
-        results.final_evaluations(
-            run, config, data, log, device,
-            selected=training.selection_split, step=training.t, check=training.check,
-        )  # fmt: skip
-        training.check_place()
-    except train.Interrupted as asked:
-        log.write("stop", word=asked.word, step=training.t, sync=True)
-        return train.SAVED
-    except train.Superseded:
-        return train.SUPERSEDED
-    log.write("end", epoch=config.schedule.epochs, step=training.t, sync=True)
+        epoch, step = carry_out(run, config, data, log, device, guard, saved)
+        guard.place()
+    except Interrupted as asked:
+        log.write("stop", word=asked.word, sync=True)
+        return SAVED
+    except Superseded:
+        return SUPERSEDED
+    log.write("end", epoch=epoch, step=step, sync=True)
     return 0
 
 
-def read_config(run: RunDir) -> RunConfig:
-    """Return the run's config; raises `ConfigError` for a file that is none."""
+def _train(
+    run: RunDir, config: RunConfig, data: Any, log: Journal, device: Any, guard: Guard, saved: Any
+) -> tuple[int, int]:
+    """Train, then evaluate the kept weights; returns epochs and steps done."""
+    from rpat.assess import Assessment, of_training
+    from rpat.subjects import of_run
+    from rpat.train import Training
+
+    data = data.to(device)
+    training = Training(run, guard.attempt, config, data, log, guard.stop, device)
+    log.write("notice", what="plan", steps=training.total, epochs=config.schedule.epochs)
+    if saved:
+        training.restore(saved)
+    training.fit()
+    if config.eval.attack != "none":
+        uid = read_json(run.config).get("uid", run.path.name)
+        job = of_training(config, uid, training.method.models(training.model))
+        end = Assessment(run, job, data, log, device, guard, step=training.t, own=False)
+        end.go(of_run(run, job, data))
+    return config.schedule.epochs, training.t
+
+
+def _evaluate(
+    run: RunDir, job: EvalJob, data: Any, log: Journal, device: Any, guard: Guard, saved: Any
+) -> tuple[int, int]:
+    """Attack weights that exist; returns no epochs, and the passes made."""
+    from rpat.assess import Assessment, chosen_images
+
+    subjects = _subjects(run, job, data, chosen_images(job, data).to(device), log)
+    work = Assessment(
+        run, job, data, log, device, guard, check_place=guard.place, saved=saved
+    )  # fmt: skip
+    work.go(subjects)
+    return 0, work.base
+
+
+def _study(
+    run: RunDir, job: StudyJob, data: Any, log: Journal, device: Any, guard: Guard, saved: Any
+) -> tuple[int, int]:
+    """Look closer at weights that exist; returns no epochs, and the passes made."""
+    from rpat.assess import chosen_images
+    from rpat.studies.job import study
+
+    chosen = chosen_images(job, data).to(device)
+    subjects = _subjects(run, job, data, chosen, log)
+    return 0, study(run, job, chosen, subjects, log, device, guard)
+
+
+def _subjects(run: RunDir, job: Any, data: Any, chosen: Any, log: Journal) -> list[Any]:
+    """Return the networks that a job looks at."""
+    from rpat.subjects import of_file, of_run
+
+    if job.subject.run:
+        return list(of_run(parent_of(run, job), job, data))
+    subject, text = of_file(job, data, chosen)
+    log.write("notice", what="weights", text=text, sha256=job.subject.sha256)
+    return [subject]
+
+
+def parent_of(run: RunDir, job: EvalJob | StudyJob) -> RunDir:
+    """Return the directory of the run whose weights a job looks at."""
+    parent = RunDir(run.path.parent / job.subject.folder)
     try:
-        values = read_json(run.config)["config"]
+        uid = read_json(parent.config).get("uid")
+    except (OSError, ValueError):
+        uid = None
+    if uid != job.subject.run:
+        raise RunError(f"{parent.path} is not the run that this job is about", reason="weights")
+    return parent
+
+
+def read_job(run: RunDir) -> tuple[str, dict[str, Any]]:
+    """Return a job's kind and config; raises `ConfigError` for a file that is none."""
+    try:
+        job = read_json(run.config)
+        values, kind = job["config"], job.get("kind", "train")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
             f"{run.config} is not a run's config ({error}); queue it again"
         ) from error
-    return RunConfig.from_dict(values)
+    if kind not in ("train", *KINDS):
+        raise ConfigError(f"{run.config} is of kind {kind}, which this version does not know")
+    return kind, values
 
 
 def begin(log: Journal, attempt: Attempt, from_step: int, device: Any) -> None:
@@ -112,8 +183,8 @@ def begin(log: Journal, attempt: Attempt, from_step: int, device: Any) -> None:
     )
 
 
-def images(run: RunDir, config: RunConfig, log: Journal) -> Any:
-    """Return the run's data set, fetched and decoded where that is still to be done."""
+def images(run: RunDir, config: Any, log: Journal) -> Any:
+    """Return the job's data set, fetched and decoded where that is still to be done."""
     from rpat.data.dataset import load
 
     def fetching(text: str) -> None:
@@ -131,6 +202,24 @@ def images(run: RunDir, config: RunConfig, log: Journal) -> Any:
         val=len(data.val) if data.val else 0,
     )
     return data
+
+
+class Guard:
+    """Asks whether the work may go on: nobody wants it to stop, no later attempt owns it."""
+
+    def __init__(self, run: RunDir, attempt: Attempt, stop: StopRequest) -> None:
+        self.run, self.attempt, self.stop = run, attempt, stop
+
+    def place(self) -> None:
+        """Raise `Superseded` when a later attempt owns the run."""
+        if self.run.superseded(self.attempt):
+            raise Superseded
+
+    def __call__(self) -> None:
+        """Raise `Superseded`, or `Interrupted` when asked to stop."""
+        self.place()
+        if word := self.stop():
+            raise Interrupted(word)
 
 
 class StopRequest:

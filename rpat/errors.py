@@ -30,3 +30,19 @@ class RunError(RpatError):
 
 class StoreError(RpatError):
     """The home folder or the database in it cannot be read or written."""
+
+
+SAVED, SUPERSEDED = 85, 86
+"""Exit codes of a run that was stopped with its work saved, and of one that lost its place."""
+
+
+class Interrupted(Exception):
+    """Not an error: the run was asked to stop, and its state is saved."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(word)
+        self.word = word
+
+
+class Superseded(Exception):
+    """Not an error: a later attempt owns the run; nothing may be written any more."""

@@ -1,4 +1,4 @@
-"""Clean accuracy, PGD accuracy and logit MSE of a network, and AutoAttack: images to results.
+"""Clean accuracy, PGD accuracy and logit MSE of a network after an epoch: images to results.
 
 Evaluation is fp32 with eval-mode BatchNorm and TF32 off. Accuracies are percent.
 """
@@ -88,29 +88,6 @@ def judge(
     return Judged(clean, robust, gap)
 
 
-def judge_with_autoattack(
-    model: nn.Module,
-    images: Images,
-    threat: ThreatConfig,
-    *,
-    num_classes: int,
-    batch_size: int,
-    seed: int,
-) -> tuple[Tensor, Tensor]:
-    """Return which images are classified correctly, clean and under AutoAttack; [N] each."""
-    from rpat.attacks.autoattack import auto_attack, frozen
-
-    frozen(model)
-    x, y = pixels(images.images), images.labels
-    with full_precision(), mode(model, False):
-        with torch.no_grad():
-            predictions = [model(part).argmax(1) for part in x.split(batch_size)]
-        robust = auto_attack(
-            model, x, y, threat, num_classes=num_classes, seed=seed, batch_size=batch_size
-        )
-    return (torch.cat(predictions) == y).cpu(), robust
-
-
 def percent(flags: Tensor) -> float:
     """Return the share of true flags in percent."""
     return 100.0 * int(flags.sum()) / len(flags)
@@ -122,13 +99,13 @@ def index_digest(index: Tensor) -> str:
 
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """Switch TF32 off for matrix products and convolutions, and restore it."""
+def full_precision(tf32: bool = False) -> Iterator[None]:
+    """Switch TF32 off (or on) for matrix products and convolutions, and restore it."""
     flags: list[tuple[Any, bool]] = [
         (place, place.allow_tf32) for place in (torch.backends.cuda.matmul, torch.backends.cudnn)
     ]
     for place, _ in flags:
-        place.allow_tf32 = False
+        place.allow_tf32 = tf32
     try:
         yield
     finally:

@@ -8,6 +8,7 @@
     attempts/0001/output.log           standard output and error
     attempts/0001/stop                 a request: `stop`, `pause` or `kill`
     checkpoints/                       last.pt, best-<network>.pt, final-<network>.pt
+    results/                           what evaluations and studies decided, image by image
 
 Standard library only.
 """
@@ -104,6 +105,17 @@ class RunDir:
     def kept(self, network: str, epoch: int) -> Path:
         """Weights of an epoch kept by `keep_every`."""
         return self.checkpoints / f"epoch-{epoch:04d}-{network}.pt"
+
+    @property
+    def results(self) -> Path:
+        """Folder of per-image results."""
+        return self.path / "results"
+
+    def result(self, checkpoint: str, network: str, name: str) -> Path:
+        """Per-image results of an attack or a study on one network."""
+        word, _, epoch = checkpoint.partition(":")
+        kind = f"{word}-{int(epoch):04d}" if epoch else word
+        return self.results / f"{kind}-{network}-{name}.npz"
 
     @property
     def home(self) -> Path | None:

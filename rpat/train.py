@@ -19,7 +19,7 @@ from rpat import checkpoint, evaluate
 from rpat.config import RunConfig
 from rpat.data.dataset import DataSet, Images
 from rpat.data.loader import Batch, Loader
-from rpat.errors import RunError
+from rpat.errors import Interrupted, RunError, Superseded
 from rpat.journal import Journal
 from rpat.methods.base import Run, Terms, total
 from rpat.models import build as build_model
@@ -28,22 +28,6 @@ from rpat.rundir import Attempt, RunDir, find_weights
 from rpat.schedules import learning_rate
 from rpat.step import Step
 from rpat.wrappers import build as build_method
-
-SAVED, SUPERSEDED = 85, 86
-"""Exit codes of a run that was stopped with its work saved, and of one that lost its place."""
-
-
-class Interrupted(Exception):
-    """The run was asked to stop, and its state is saved."""
-
-    def __init__(self, word: str) -> None:
-        super().__init__(word)
-        self.word = word
-
-
-class Superseded(Exception):
-    """A later attempt owns the run; nothing may be written any more."""
-
 
 class Sums:
     """Running sums of an epoch's metrics, kept on the device: reading them synchronises."""
@@ -320,12 +304,6 @@ class Training:
         """Raise `Superseded` when a later attempt owns the run."""
         if self.run.superseded(self.attempt):
             raise Superseded
-
-    def check(self) -> None:
-        """Raise `Superseded`, or `Interrupted` when asked to stop with nothing left to save."""
-        self.check_place()
-        if word := self.asked_to_stop():
-            raise Interrupted(word)
 
     def _must_be_finite(self, name: str, value: float) -> None:
         if not math.isfinite(value):

@@ -11,7 +11,7 @@ from pathlib import Path
 from rpat.errors import StoreError
 from rpat_tui.home import Home
 
-LATEST = "m001_runs_and_metrics"
+LATEST = "m002_jobs_beside_training"
 """The newest migration: known without importing sqlite-utils."""
 
 

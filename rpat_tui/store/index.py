@@ -14,12 +14,16 @@ from typing import Any
 
 from rpat.config import RunConfig
 from rpat.errors import RpatError, StoreError
+from rpat.jobs import KINDS, Job
 from rpat.recipes import label
 from rpat.rundir import RunDir, new_uid, read_json, write_json
 from rpat_tui.compose import needs
 from rpat_tui.home import Home
 from rpat_tui.store.db import transaction
 from rpat_tui.store.queue import name_of
+
+Task = RunConfig | Job
+"""What a run directory can hold: a training run, an evaluation or a study."""
 
 META: dict[str, Any] = {
     "name": "",
@@ -45,7 +49,7 @@ class Wish:
 def enqueue(
     home: Home,
     db: sqlite3.Connection,
-    configs: Sequence[RunConfig],
+    configs: Sequence[Task],
     wish: Wish,
     provenance: Mapping[str, Any],
 ) -> list[int]:
@@ -78,8 +82,18 @@ def enqueue(
     return made
 
 
-def depend(db: sqlite3.Connection, n: int, config: RunConfig) -> None:
-    """Let a run wait for the newest runs that make the weights it needs."""
+def depend(db: sqlite3.Connection, n: int, config: Task) -> None:
+    """Let a run wait for the newest runs that make the weights it needs.
+
+    A job waits for the end of its run where it needs the final weights.
+    """
+    if isinstance(config, Job):
+        if config.subject.run and "final" in config.subject.checkpoints:
+            db.execute(
+                "insert or ignore into dependencies values (?, ?, 'final')",
+                (n, config.subject.run),
+            )
+        return
     for fingerprint, kind in needs(config):
         row = db.execute(
             "select uid from runs where fingerprint = ? and state not in ('failed', 'stopped') "
@@ -94,8 +108,6 @@ def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = 
     """Insert the row of a run directory; the caller holds a transaction."""
     run = RunDir(home.runs / name_of(n))
     job, meta = read_json(run.config), META | _read_or_empty(run.meta)
-    config = RunConfig.from_dict(job["config"])
-    rpat = config.wrapper("rpat")
     provenance = _read_or_empty(run.provenance)
     row = {
         "n": n,
@@ -106,19 +118,8 @@ def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = 
         "note": meta["note"],
         "sweep": meta["sweep"],
         "archived": int(meta["archived"]),
-        "method": label(config),
-        "rpat": int(rpat is not None),
-        "lam": rpat.lam if rpat is not None else None,
-        "dataset": config.data.name,
-        "source": config.data.source,
-        "norm": config.threat.norm,
-        "model": config.model.name,
-        "seed": config.seed,
-        "epochs": config.schedule.epochs,
-        "fingerprint": config.fingerprint(),
-        "group_key": config.group(),
+        **_facts(job["kind"], job["config"]),
         "config": json.dumps(job["config"]),
-        "device": config.device,
         "snapshot": provenance.get("snapshot", ""),
         "state": state,
         "reason": reason,
@@ -128,6 +129,47 @@ def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = 
     marks = ", ".join(f":{column}" for column in row)
     db.execute(f"insert into runs ({columns}) values ({marks})", row)
     db.executemany("insert into tags values (?, ?)", [(n, tag) for tag in meta["tags"]])
+
+
+def _facts(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that say what a job is."""
+    if kind == "train":
+        config = RunConfig.from_dict(values)
+        rpat = config.wrapper("rpat")
+        return {
+            **_common(config),
+            "parent": None,
+            "method": label(config),
+            "rpat": int(rpat is not None),
+            "lam": rpat.lam if rpat is not None else None,
+            "epochs": config.schedule.epochs,
+            "group_key": config.group(),
+            "wants": "aa" if config.eval.attack == "aa" else "",
+        }
+    job = KINDS[kind].from_dict(values)
+    subject = job.subject
+    return {
+        **_common(job),
+        "parent": subject.run or None,
+        "method": subject.method or Path(subject.file).stem,
+        "rpat": int(subject.rpat),
+        "lam": subject.lam if subject.rpat else None,
+        "epochs": 0,
+        "group_key": job.fingerprint(),
+        "wants": "",
+    }
+
+
+def _common(task: Task) -> dict[str, Any]:
+    return {
+        "dataset": task.data.name,
+        "source": task.data.source,
+        "norm": task.threat.norm,
+        "model": task.model.name,
+        "seed": task.seed,
+        "fingerprint": task.fingerprint(),
+        "device": task.device,
+    }
 
 
 def run_numbers(home: Home) -> list[int]:
@@ -151,7 +193,7 @@ def _highest(home: Home) -> int:
 
 
 def _make(
-    home: Home, number: int, config: RunConfig, wish: Wish, provenance: Mapping[str, Any]
+    home: Home, number: int, config: Task, wish: Wish, provenance: Mapping[str, Any]
 ) -> int:
     """Claim the next free number with `mkdir`, then rename the finished directory onto it."""
     while True:
@@ -175,11 +217,11 @@ def _make(
     return number
 
 
-def _fill(run: RunDir, config: RunConfig, wish: Wish, provenance: Mapping[str, Any]) -> None:
+def _fill(run: RunDir, config: Task, wish: Wish, provenance: Mapping[str, Any]) -> None:
     job = {
         "schema": 1,
         "uid": new_uid(),
-        "kind": "train",
+        "kind": "train" if isinstance(config, RunConfig) else config.KIND,
         "fingerprint": config.fingerprint(),
         "config": config.to_dict(),
     }

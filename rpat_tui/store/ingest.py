@@ -22,9 +22,15 @@ from rpat_tui.store.db import transaction
 EVALUATION = (
     "step", "checkpoint", "network", "epoch", "weights", "selected_on", "attack", "norm",
     "epsilon", "steps", "step_size", "restarts", "split", "n", "of", "indices", "seed", "dtype",
-    "note", "clean", "robust",
+    "note", "clean", "robust", "seconds",
 )  # fmt: skip
 """Keys of an `eval` record that become columns; `of` is the column `of_n`."""
+
+LATER = {
+    "start": "", "bn": "eval", "tf32": False, "normalize": "", "differs": "", "batch_size": 0,
+    "file": "",
+}  # fmt: skip
+"""Keys that records of the first release lack, and the values they mean by that."""
 
 
 def ingest(db: sqlite3.Connection, n: int, run: RunDir) -> int:
@@ -99,7 +105,7 @@ class _Batch:
             except (KeyError, TypeError, AttributeError) as error:
                 # A line of JSON that is no record of ours must not stop the others.
                 record = {**record, "kind": "damaged", "was": record["kind"], "why": repr(error)}
-        if record["kind"] not in ("log", "epoch", "eval"):
+        if record["kind"] not in ("log", "epoch", "eval", "study"):
             body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
             self.db.execute(
                 "insert or ignore into events values (?, ?, ?, ?, ?, ?, ?)",
@@ -143,6 +149,21 @@ class _Batch:
             (step, completed, self.n),
         )
 
+        if "stage" in record:  # a job that has no epochs
+            self.db.execute(
+                "update runs set steps = ?, stage = ? where n = ?",
+                (record["steps"], record["stage"], self.n),
+            )
+
+    def study(self, record: Record) -> None:
+        """Keep what a study measured."""
+        body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
+        self.db.execute(
+            "insert or ignore into studies values (?, ?, ?, ?, ?, ?, ?, ?)",
+            (self.n, self.attempt, record["seq"], record["t"], record["study"],
+             record["checkpoint"], record["network"], json.dumps(body)),
+        )  # fmt: skip
+
     def notice(self, record: Record) -> None:
         """Note which images and how many steps the run has."""
         if record.get("what") == "data":
@@ -159,6 +180,8 @@ class _Batch:
             return
         row = {("of_n" if key == "of" else key): record.get(key) for key in EVALUATION}
         row |= {"run": self.n, "attempt": self.attempt, "seq": record["seq"], "t": record["t"]}
+        row |= {key: record.get(key, default) for key, default in LATER.items()}
+        row |= {"evidence": json.dumps(record.get("evidence", {})), "tf32": int(row["tf32"])}
         row["state"] = record.get("state", "done")
         columns, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
         self.db.execute(f"insert or ignore into evaluations ({columns}) values ({marks})", row)
@@ -213,6 +236,7 @@ _TRAINER: dict[str, _Handler] = {
     "epoch": _Batch.log,
     "notice": _Batch.notice,
     "eval": _Batch.evaluation,
+    "study": _Batch.study,
     "stop": _Batch.stop,
     "end": _Batch.end,
     "error": _Batch.error,

@@ -194,3 +194,58 @@ create table evaluations (
 ) strict;
 create index evaluations_by_run on evaluations (run, checkpoint, attack);
 """
+
+
+@migrations()
+def m002_jobs_beside_training(db: Database) -> None:
+    """Evaluations and studies as jobs: what they measured, what the linter found in it.
+
+    `wants` is what the worker shall queue once a training run is done; `stage` is where a job
+    that has no epochs is.
+    """
+    for statement in _M002.split(";"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_M002 = """
+alter table runs add column stage text not null default '';
+alter table runs add column wants text not null default '';
+create index runs_by_parent on runs (parent);
+update runs set wants = 'aa' where kind = 'train' and state not in ('done', 'failed')
+    and json_extract(config, '$.eval.attack') = 'aa';
+
+alter table evaluations add column start text not null default '';
+alter table evaluations add column bn text not null default 'eval';
+alter table evaluations add column tf32 integer not null default 0;
+alter table evaluations add column normalize text not null default '';
+alter table evaluations add column differs text not null default '';
+alter table evaluations add column batch_size integer not null default 0;
+alter table evaluations add column seconds real;
+alter table evaluations add column evidence text not null default '{}';
+alter table evaluations add column file text not null default '';
+
+create table studies (
+    run integer not null references runs (n) on delete cascade,
+    attempt integer not null,
+    seq integer not null,
+    t real not null,
+    study text not null,
+    checkpoint text not null,
+    network text not null,
+    body text not null,
+    primary key (run, attempt, seq)
+) strict, without rowid;
+
+create table findings (
+    run integer not null references runs (n) on delete cascade,
+    rule text not null,
+    checkpoint text not null,
+    network text not null,
+    level text not null,
+    text text not null,
+    do text not null,
+    evidence text not null,
+    primary key (run, rule, checkpoint, network)
+) strict, without rowid;
+"""

@@ -17,16 +17,16 @@ from PIL import Image
 from torch import nn
 
 from rpat import __main__ as program
-from rpat import checkpoint, evaluate, models, results
+from rpat import assess, checkpoint, evaluate, models
 from rpat.attacks import autoattack
 from rpat.config import METHODS, ThreatConfig
 from rpat.data.dataset import Images
-from rpat.errors import ConfigError, RunError
+from rpat.errors import ConfigError, RunError, SAVED, SUPERSEDED
 from rpat.journal import Journal, read
 from rpat.models.resnet import resnet8
 from rpat.recipes import recipe
 from rpat.rundir import Attempt, RunDir
-from rpat.train import SAVED, SUPERSEDED, Training
+from rpat.train import Training
 
 pytestmark = pytest.mark.usefixtures("tiny_models")
 
