@@ -6,6 +6,7 @@ import json
 import math
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from rpat.knobs import show
 from rpat.recipes import recipe
 from rpat_tui.linter import LEVELS, RULES, Evidence, attacks, lint, settings, surface, training
+
+PAGE = Path(__file__).parents[2] / "docs" / "linter.md"
 
 CONFIG = recipe("pgd-at", dataset="cifar10").to_dict()
 """PGD-AT on CIFAR-10: linf 8/255, no normalisation, PGD-10 of 2/255 each epoch."""
@@ -245,6 +248,12 @@ def test_evidence_of_findings_is_plain_json():
     for finding in lint(EVERYTHING):
         text = json.dumps(finding.evidence, allow_nan=False)
         assert json.loads(text) == finding.evidence
+
+
+def test_the_page_has_the_table_of_the_rules():
+    ordered = sorted(RULES.values(), key=lambda rule: (LEVELS.index(rule.level), rule.name))
+    table = [f"| `{r.name}` | {r.level} | {r.help} | {r.do} |\n" for r in ordered]
+    assert "".join(table) in PAGE.read_text("utf-8")
 
 
 # --------------------------------------------------------------------------- missing values
