@@ -41,7 +41,7 @@ class Found:
     origin: str  # "rpat" for a checkpoint of ours, else "state_dict" or "safetensors"
     config: dict[str, Any] | None  # of the run that wrote a checkpoint of ours
     epoch: int | None  # of a checkpoint of ours
-    network: str  # of a checkpoint of ours: "online" or the name of an average; else ""
+    network: str  # of a checkpoint of ours: "online" or an average's name; else ""
 
 
 def load(path: Path, model: str = "auto", key: str = "") -> Found:
@@ -83,7 +83,7 @@ def recognise(content: Mapping[str, Any], model: str = "auto", key: str = "") ->
         origin="rpat" if own else "state_dict",
         config=own.config if own else None,
         epoch=own.epoch if own else None,
-        network=own.network if own else "",
+        network="" if own is None else own.network if where in ("weights", "model") else where,
     )
 
 

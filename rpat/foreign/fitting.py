@@ -42,7 +42,8 @@ def fit(state: Mapping[str, Tensor], model: str = "auto") -> Fit:
         raise ConfigError(f"--model {unknown(model, ('auto', *MODELS))}")
     renamed, notes = _rename(state)
     shapes = {key: tuple(tensor.shape) for key, tensor in renamed.items()}
-    classes = shapes.get("linear.weight", (0,))[0]
+    last = shapes.get("linear.weight", ())
+    classes = last[0] if len(last) == 2 else 0
     for name in MODELS:
         wanted = expected(name, classes) if classes else {}
         if wanted and naming.first_difference(shapes, wanted) is None:

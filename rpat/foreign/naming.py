@@ -25,7 +25,7 @@ RESNETS: dict[tuple[bool, tuple[int, ...]], str] = {
 def refusal(shapes: Shapes, ours: Mapping[str, Shapes], model: str = "auto") -> str:
     """Return one line on why a state is refused: what it is and what differs from ours."""
     nearest = model if model != "auto" else _nearest(shapes, ours)
-    what = _wide(shapes) if "block1.layer.0.conv1.weight" in shapes else _residual(shapes)
+    what = _wide(shapes) or _residual(shapes)
     there = f"the networks here are {', '.join(ours)}"
     if not nearest:
         keys = ", ".join([key for key in shapes if not key.startswith("linear.")][:3] or shapes)
@@ -65,9 +65,12 @@ def _nearest(shapes: Shapes, ours: Mapping[str, Shapes]) -> str:
 
 
 def _wide(shapes: Shapes) -> str:
-    """Name a wide residual network by its depth and width."""
+    """Name a wide residual network by its depth and width; empty where it is none."""
+    conv = shapes.get("block1.layer.0.conv1.weight", ())
+    if len(conv) != 4:
+        return ""
     groups = _blocks(shapes, r"block(\d+)\.layer\.(\d+)\.")
-    width = shapes["block1.layer.0.conv1.weight"][0] / 16
+    width = conv[0] / 16
     if len(set(groups)) != 1 or len(groups) != 3:
         return f"a wide residual network with {' + '.join(map(str, groups))} blocks"
     per = "block" if groups[0] == 1 else "blocks"
@@ -77,9 +80,8 @@ def _wide(shapes: Shapes) -> str:
 
 def _residual(shapes: Shapes) -> str:
     """Name a residual network by its blocks and its stem; empty where it is none."""
-    conv = shapes.get("layer2.0.conv1.weight")
-    stem = shapes.get("conv1.weight")
-    if conv is None or stem is None or len(stem) != 4:
+    conv, stem = (shapes.get(key, ()) for key in ("layer2.0.conv1.weight", "conv1.weight"))
+    if len(conv) != 4 or len(stem) != 4:
         return ""
     stages = _blocks(shapes, r"layer(\d+)\.(\d+)\.")
     bottleneck = "layer1.0.conv3.weight" in shapes

@@ -137,6 +137,8 @@ def test_a_training_state_of_ours_is_accepted_with_a_remark():
     found = foreign.recognise(state)
     assert (found.origin, found.epoch, found.network) == ("rpat", None, "online")
     assert "a training state: the network as it was last saved" in found.text
+    average = foreign.recognise(state | {"method": {"wa": under("net.", small(1))}}, key="method")
+    assert (average.network, average.normalize) == ("method.wa", STATISTICS["cifar100"])
 
 
 def test_a_checkpoint_of_ours_from_another_version_is_refused():
@@ -497,6 +499,8 @@ def test_a_single_key_too_few_too_many_or_of_another_shape_is_named():
     assert "layer1.0.bn1.bias is [65], not [64]" in refusal(
         state | {"layer1.0.bn1.bias": torch.zeros(65)}
     )
+    for key in ("linear.weight", "conv1.weight", "layer2.0.conv1.weight"):
+        assert "first difference" in refusal(state | {key: torch.tensor(0.0)})
     headless = {k: v for k, v in state.items() if not k.startswith("linear.")}
     assert "no single last linear layer" in refusal(headless)
 
