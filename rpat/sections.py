@@ -14,7 +14,14 @@ from rpat.errors import ConfigError
 from rpat.knobs import Section, knob, number, section
 
 NORMS = ("linf", "l2")
-MODELS = ("resnet8", "resnet18", "resnet26-bottleneck", "preactresnet18", "wrn-34-10")
+MODELS = (
+    "resnet8",
+    "resnet18",
+    "resnet26-bottleneck",
+    "preactresnet18",
+    "wrn-28-10",
+    "wrn-34-10",
+)
 MODES = ("reference", "exact", "fast")
 PASSES = ("none", "pgd", "aa")
 

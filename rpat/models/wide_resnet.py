@@ -1,4 +1,4 @@
-"""The wide residual network WRN-34-10 (Zagoruyko & Komodakis, BMVC 2016), without dropout.
+"""Wide residual networks (Zagoruyko & Komodakis, BMVC 2016), without dropout.
 
 Modules are named as in the code of TRADES (Zhang et al., ICML 2019). Initialisation as there:
 convolutions Kaiming-normal over the fan-out, BatchNorm one and zero, the linear bias zero.
@@ -71,6 +71,11 @@ class WideResNet(nn.Module):
         out = F.adaptive_avg_pool2d(out, 1).flatten(1)  # [B, channels]
         logits: Tensor = self.fc(out)
         return logits
+
+
+def wrn_28_10(num_classes: int, stem_stride: int = 1) -> WideResNet:
+    """Return WRN-28-10: 36,479,194 parameters for 10 classes."""
+    return WideResNet(28, 10, num_classes, stem_stride)
 
 
 def wrn_34_10(num_classes: int, stem_stride: int = 1) -> WideResNet:

@@ -207,6 +207,7 @@ MODEL_FACTS = {
     "resnet18": ("basic blocks, CIFAR stem", 11_173_962, "Tables 1 and 2 of the paper"),
     "resnet26-bottleneck": ("bottleneck blocks", 13_958_986, "what the paper's code builds"),
     "preactresnet18": ("pre-activation, final BN", 11_172_170, "Tables 3 and 4"),
+    "wrn-28-10": ("wide, 28 layers", 36_479_194, "weights of other code bases"),
     "wrn-34-10": ("wide, 34 layers", 46_160_474, "Tables 3 and 4"),
 }
 """Network -> what it is, parameters with ten classes, where it belongs."""

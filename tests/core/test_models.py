@@ -23,6 +23,7 @@ PARAMETERS = {
     ("resnet26-bottleneck", 200): 14_348_296,
     ("preactresnet18", 10): 11_172_170,
     ("preactresnet18", 100): 11_218_340,
+    ("wrn-28-10", 10): 36_479_194,
     ("wrn-34-10", 10): 46_160_474,
 }
 
@@ -63,7 +64,7 @@ def test_the_last_stage_sees_a_halving_for_every_later_stage(name):
     for part in model.children():
         part.register_forward_hook(lambda module, inputs, out: sizes.append(tuple(out.shape[2:])))
     model(torch.empty(1, 3, 64, 64, device="meta"))
-    last = (32 >> (2 if name in ("resnet8", "wrn-34-10") else 3),) * 2
+    last = (32 >> (2 if name in ("resnet8", "wrn-28-10", "wrn-34-10") else 3),) * 2
     assert sizes[0] == (32, 32)
     assert [size for size in sizes if size][-1] == last
 
@@ -121,6 +122,7 @@ def test_wrn_is_initialised_as_in_trades():
         ("resnet18", ["layer1.1.conv2.weight", "layer4.0.shortcut.0.weight", "linear.weight"]),
         ("resnet26-bottleneck", ["layer1.0.conv3.weight", "layer1.0.shortcut.0.weight"]),
         ("preactresnet18", ["layer2.0.shortcut.0.weight", "bn.weight", "linear.weight"]),
+        ("wrn-28-10", ["block3.layer.3.conv2.weight", "fc.weight"]),
         ("wrn-34-10", ["block1.layer.0.convShortcut.weight", "bn1.weight", "fc.bias"]),
     ],
 )
