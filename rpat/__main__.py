@@ -67,7 +67,7 @@ def execute(run: RunDir, attempt: Attempt, log: Journal) -> int:
     device = pick_device(config.device)
     begin(log, attempt, saved["t"] if saved else 0, device)
     data = images(run, config, log)
-    carry_out = {"train": _train, "eval": _evaluate, "study": _study}[kind]
+    carry_out: Any = {"train": _train, "eval": _evaluate, "study": _study}[kind]
     try:
         epoch, step = carry_out(run, config, data, log, device, guard, saved)
         guard.place()

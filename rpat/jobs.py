@@ -102,9 +102,7 @@ class Job(Section):
     data: DataConfig = _section(DataConfig)
     model: ModelConfig = _section(ModelConfig)
     threat: ThreatConfig = _section(ThreatConfig)
-    attack: AttackConfig = _section(
-        AttackConfig, steps=20, order="clip-project", floor="max:1e-06"
-    )
+    attack: AttackConfig = _section(AttackConfig, steps=20, order="clip-project", floor="max:1e-06")
     images: ImagesConfig = _section(ImagesConfig)
     numerics: NumericsConfig = _section(NumericsConfig)
     try_normalize: bool = knob(
@@ -140,7 +138,8 @@ class Job(Section):
         for key, value in values.items():
             if key not in known:
                 raise ConfigError(f"{key}: {unknown(key, known)}")
-            inner = type_hints(cls)[key]
+            owner: Any = cls
+            inner = type_hints(owner)[key]
             parts[key] = from_dict(inner, value, key) if _is_section(cls, key) else value
         return cls(**parts)
 

@@ -141,9 +141,7 @@ def _normalised(found: foreign.Found, name: str, image_size: int) -> nn.Module:
     return net.eval()
 
 
-def _best_normalisation(
-    found: foreign.Found, data: DataSet, images: Images
-) -> tuple[str, str]:
+def _best_normalisation(found: foreign.Found, data: DataSet, images: Images) -> tuple[str, str]:
     """Return the statistics that suit the network best, and what each one gave."""
     names = dict.fromkeys(["none", "cifar10", *([data.name] if data.name in STATISTICS else [])])
     positions = torch.arange(len(images))

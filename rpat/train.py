@@ -29,6 +29,7 @@ from rpat.schedules import learning_rate
 from rpat.step import Step
 from rpat.wrappers import build as build_method
 
+
 class Sums:
     """Running sums of an epoch's metrics, kept on the device: reading them synchronises."""
 

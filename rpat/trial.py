@@ -1,8 +1,9 @@
 """A network put on trial: attacks on some images, batch by batch, that can stop between any two.
 
-One loop serves every attack. A part (`rpat.attacks.ensembles`) perturbs a batch; the images that withstood a part go on to
-the next one. With AutoAttack's parts this is the loop of its package, image for image; what is
-added is a state after each batch from which another process goes on with the same result.
+One loop serves every attack. A part (`rpat.attacks.ensembles`) perturbs a batch; the images that
+withstood a part go on to the next one. With AutoAttack's parts this is the loop of its package,
+image for image; what is added is a state after each batch from which another process goes on
+with the same result.
 """
 
 from __future__ import annotations

@@ -192,9 +192,7 @@ def _highest(home: Home) -> int:
     return max((int(e.name[1:]) for e in _entries(home) if e.name[1:].isdigit()), default=0)
 
 
-def _make(
-    home: Home, number: int, config: Task, wish: Wish, provenance: Mapping[str, Any]
-) -> int:
+def _make(home: Home, number: int, config: Task, wish: Wish, provenance: Mapping[str, Any]) -> int:
     """Claim the next free number with `mkdir`, then rename the finished directory onto it."""
     while True:
         target = home.runs / name_of(number)

@@ -181,7 +181,7 @@ class _Batch:
         row = {("of_n" if key == "of" else key): record.get(key) for key in EVALUATION}
         row |= {"run": self.n, "attempt": self.attempt, "seq": record["seq"], "t": record["t"]}
         row |= {key: record.get(key, default) for key, default in LATER.items()}
-        row |= {"evidence": json.dumps(record.get("evidence", {})), "tf32": int(row["tf32"])}
+        row |= {"evidence": json.dumps(record.get("evidence", {})), "tf32": int(bool(row["tf32"]))}
         row["state"] = record.get("state", "done")
         columns, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
         self.db.execute(f"insert or ignore into evaluations ({columns}) values ({marks})", row)

@@ -8,8 +8,8 @@ import torch
 from rpat import __main__ as program
 from rpat import checkpoint, models
 from rpat.config import METHODS, WRAPPERS
-from rpat.recipes import COMBINATIONS
 from rpat.errors import SAVED
+from rpat.recipes import COMBINATIONS
 from rpat.train import Training
 from rpat_tui.compose import with_prerequisites
 

@@ -17,11 +17,11 @@ from PIL import Image
 from torch import nn
 
 from rpat import __main__ as program
-from rpat import assess, checkpoint, evaluate, models
+from rpat import checkpoint, evaluate, models
 from rpat.attacks import autoattack
 from rpat.config import METHODS, ThreatConfig
 from rpat.data.dataset import Images
-from rpat.errors import ConfigError, RunError, SAVED, SUPERSEDED
+from rpat.errors import SAVED, SUPERSEDED, ConfigError, RunError
 from rpat.journal import Journal, read
 from rpat.models.resnet import resnet8
 from rpat.recipes import recipe
