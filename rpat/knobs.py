@@ -132,7 +132,8 @@ def number(value: Any) -> float:
         raise ValueError("expected a number")
     if isinstance(value, str):
         try:
-            return float(Fraction(value.replace(" ", ""))) if "/" in value else float(value)
+            above, _, below = value.replace(" ", "").partition("/")
+            return float(Fraction(above) / int(below)) if below else float(value)
         except (ValueError, ZeroDivisionError):
             raise ValueError("expected a number or a fraction such as 8/255") from None
     if isinstance(value, int | float):

@@ -60,7 +60,7 @@ def compose(request: Request) -> list[RunConfig]:
             cutmix=request.cutmix or bool(base and base.cutmix),
         )  # fmt: skip
         changes = {**request.fixed, **dict(zip(names, values, strict=True))}
-        changes |= _place(config.data.name, request)
+        changes |= find_data(config.data.name, request.data_dir, request.data_dir_given)
         configs += with_prerequisites(config.override(changes))
         asked.append(configs[-1])
         if len(configs) > MAX_RUNS:
@@ -116,15 +116,17 @@ def needs(config: RunConfig) -> list[tuple[str, str]]:
     return found
 
 
-def _place(dataset: str, request: Request) -> dict[str, Any]:
-    """Find the data set, or decide that the trainer may download it."""
-    root = request.data_dir
+def find_data(dataset: str, root: Path | None, given: bool) -> dict[str, Any]:
+    """Find a data set, or decide that the trainer may download it; returns dotted keys.
+
+    `given` says that somebody named the folder: then the data set must be there.
+    """
     found = locate(dataset, root) if root is not None else None
     if found is not None and found.source == "embedded":
         return {"data.source": "embedded"}
     if found is not None:
         return {"data.dir": str(root), "data.source": found.source}
-    if dataset in DOWNLOADABLE and root is not None and not request.data_dir_given:
+    if dataset in DOWNLOADABLE and root is not None and not given:
         return {"data.dir": str(root), "data.source": "official"}
     raise ConfigError(missing(dataset, root or Path()))
 
