@@ -208,6 +208,18 @@ def same_job(db: sqlite3.Connection, fingerprint: str) -> int | None:
     return row[0] if row else None
 
 
+def by_fingerprint(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[str, Json]:
+    """Return for each config the run that stands for it: one that is done, else the newest."""
+    marks = ", ".join("?" for _ in fingerprints)
+    rows = _rows(
+        db,
+        "select n, id, uid, state, reason, fingerprint, epoch, epochs from runs "
+        f"where fingerprint in ({marks}) and not archived order by state = 'done', n",
+        list(fingerprints),
+    )
+    return {row["fingerprint"]: row for row in rows}
+
+
 def due(db: sqlite3.Connection) -> list[tuple[int, str, str, int]]:
     """Return runs whose evaluation is still to be queued: number, uid, attack, priority."""
     return db.execute(f"select n, uid, wants, priority from runs where {DUE}").fetchall()
