@@ -139,7 +139,8 @@ def evaluate(
     ask = ask_of(
         checkpoint, network, dataset, norm, epsilon, normalize, data_dir, home, changes,
         {
-            "images.split": split or None, "images.n": n or None, "images.indices": read_indices(indices),
+            "images.split": split or None, "images.n": n or None,
+            "images.indices": read_indices(indices),
             "attack.steps": steps, "attack.step_size": step_size, "attack.start": start,
             "restarts": restarts, "seed": seed, "batch_size": batch_size, "device": device,
             "numerics.dtype": dtype, "numerics.bn": bn, "numerics.tf32": tf32 or None,

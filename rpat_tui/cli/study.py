@@ -197,11 +197,12 @@ def _study(
 ) -> None:
     from rpat.errors import ConfigError
     from rpat.jobs import StudyJob
-    from rpat_tui.figures import check_target
 
     if save and detach:
         raise ConfigError("--save waits for the result; leave --detach out")
     if save and not save.endswith(".npz"):
+        from rpat_tui.figures import check_target
+
         check_target(Path(save))
     jobs = jobs_about(StudyJob, what, model, key, ask, own, home)
     if dry_run:

@@ -166,12 +166,13 @@ def run_suite(
     """
     from rpat.errors import ConfigError
     from rpat_tui.cli.live import follow
-    from rpat_tui.figures import check_target
     from rpat_tui.home import find_home
 
     if save and detach:
         raise ConfigError("--save waits for the result; leave --detach out")
     if save:
+        from rpat_tui.figures import check_target
+
         check_target(Path(save))
     changes = [*(changes or ()), *([f"device={device}"] if device else ())]
     suite, rows = _rows(

@@ -179,6 +179,17 @@ def findings(db: sqlite3.Connection, n: int) -> list[Json]:
     return rows
 
 
+def outcomes(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, str]:
+    """Return what evaluation jobs measured, in a few words each."""
+    marks = ", ".join("?" for _ in numbers)
+    rows = db.execute(
+        "select run, group_concat(checkpoint || ' ' || attack || ' ' || round(robust, 1), ', ') "
+        f"from (select * from evaluations where run in ({marks}) order by id) group by run",
+        list(numbers),
+    )
+    return dict(rows.fetchall())
+
+
 def jobs_of(db: sqlite3.Connection, numbers: Sequence[int], *, tag: str = "") -> list[int]:
     """Return the jobs about runs' weights, oldest first; `tag` keeps those that carry it."""
     marks = ", ".join("?" for _ in numbers)
@@ -262,7 +273,8 @@ def open_runs(db: sqlite3.Connection) -> list[Json]:
     """Return the runs that may have a process, with what is known of their start."""
     return _rows(
         db,
-        "select r.n, r.id, r.state, r.reason, r.slot, r.attempt, r.epoch, l.host, l.boot, l.pid, l.started, "
+        "select r.n, r.id, r.state, r.reason, r.slot, r.attempt, r.epoch, "
+        "l.host, l.boot, l.pid, l.started, "
         "(select max(t) from transitions t where t.run = r.n and t.new = r.state) as since, "
         "(select json_extract(t.evidence, '$.after_attempt') from transitions t "
         "where t.run = r.n and t.old = 'queued' order by t.id desc limit 1) as after_attempt "
@@ -460,7 +472,7 @@ def _selected(
                 pgd20=numbers["pgd"],
                 aa=None,
                 marks=(mark, why),
-            )  # fmt: skip
+            )
         )
     return made
 
@@ -484,8 +496,8 @@ def _suspicions(db: sqlite3.Connection) -> dict[int, list[str]]:
     """Return a remark for each run in whose numbers the linter found an error or a warning."""
     found: dict[int, list[str]] = {}
     for n, name, rules in db.execute(
-        "select r.n, r.id, group_concat(distinct f.rule) from findings f join runs r on r.n = f.run "
-        "where f.level <> 'note' group by r.n"
+        "select r.n, r.id, group_concat(distinct f.rule) "
+        "from findings f join runs r on r.n = f.run where f.level <> 'note' group by r.n"
     ):
         found[n] = [f"check {name} (rpat show): {rules.replace(',', ', ')}"]
     return found
