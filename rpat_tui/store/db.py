@@ -11,7 +11,7 @@ from pathlib import Path
 from rpat.errors import StoreError
 from rpat_tui.home import Home
 
-LATEST = "m002_jobs_beside_training"
+LATEST = "m003_a_queue_that_people_steer"
 """The newest migration: known without importing sqlite-utils."""
 
 

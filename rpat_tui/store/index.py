@@ -44,6 +44,8 @@ class Wish:
     note: str = ""
     sweep: str = ""
     priority: int = 50
+    retries: int = 0
+    after: tuple[str, ...] = ()  # uids of runs that must be done before
 
 
 def enqueue(
@@ -68,8 +70,15 @@ def enqueue(
         with transaction(db):
             for n, config in zip(made, configs, strict=True):
                 index(db, home, n, "queued")
-                db.execute("update runs set priority = ? where n = ?", (wish.priority, n))
+                db.execute(
+                    "update runs set priority = ?, retries = ? where n = ?",
+                    (wish.priority, wish.retries, n),
+                )
                 depend(db, n, config)
+                db.executemany(
+                    "insert or ignore into dependencies values (?, ?, '')",
+                    [(n, uid) for uid in wish.after],
+                )
     except BaseException as error:
         for n in made:
             _remove(home.runs / name_of(n))

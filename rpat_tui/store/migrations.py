@@ -249,3 +249,42 @@ create table findings (
     primary key (run, rule, checkpoint, network)
 ) strict, without rowid;
 """
+
+
+@migrations()
+def m003_a_queue_that_people_steer(db: Database) -> None:
+    """What people ask of the queue, what machines report, and where imported runs come from.
+
+    `rank` reorders runs of one priority, `held` keeps one back, `holds` a slot or all of them.
+    `retries` is how often a run may be queued again by itself, `retried` how often it was.
+    Samples are keyed by time and not by step; they are copies of `monitor.jsonl`.
+    """
+    for statement in _M003.split(";"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_M003 = """
+alter table runs add column rank real;
+alter table runs add column held integer not null default 0;
+alter table runs add column retries integer not null default 0;
+alter table runs add column retried integer not null default 0;
+alter table runs add column imported text not null default '';
+alter table runs add column notified text not null default '';
+alter table runs add column memory_mb integer;
+
+create table holds (
+    place text primary key,
+    reason text not null,
+    t real not null
+) strict, without rowid;
+
+create table samples (
+    run integer not null references runs (n) on delete cascade,
+    device text not null,
+    name text not null,
+    t real not null,
+    value real,
+    primary key (run, device, name, t)
+) strict, without rowid;
+"""

@@ -11,11 +11,17 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rpat.errors import StoreError
 from rpat.identity import Identity
+
+ALL = "*"
+"""The place of a hold on everything."""
+
+ORDER = "priority desc, rank is null, rank, n"
+"""The order of the queue: ranks are given to what people have moved."""
 
 OPEN = ("starting", "running", "pausing", "lost")
 """A process may exist."""
@@ -88,18 +94,24 @@ def move(
 
 
 def take(
-    db: sqlite3.Connection, slot: str, kinds: tuple[str, ...], worker: Identity
+    db: sqlite3.Connection, slot: str, kinds: tuple[str, ...], worker: Identity, *, card: str = ""
 ) -> tuple[int, str] | None:
     """Take the next queued run whose device is one of `kinds`; the caller holds a transaction.
 
-    Higher priority first, then the older run. Returns its number and id.
+    Higher priority first, then the order of the queue. Runs that are held back, that wait for
+    others, or whose place is on hold (`card` names the card of a slot) stay. Returns its number
+    and id.
     """
+    places = [ALL, slot, card or slot]
+    if db.execute("select 1 from holds where place in (?, ?, ?)", places).fetchone():
+        return None
     marks = ", ".join("?" for _ in kinds)
     row = db.execute(
-        f"select n, id, attempt from runs where state = 'queued' and device in ({marks}) "
+        f"select n, id, attempt from runs where state = 'queued' and not held "
+        f"and device in ({marks}) "
         "and not exists (select 1 from dependencies d left join runs r on r.uid = d.needs "
         "where d.run = runs.n and (r.state is null or r.state <> 'done')) "
-        "order by priority desc, n limit 1",
+        f"order by {ORDER} limit 1",
         kinds,
     ).fetchone()
     if row is None:
@@ -112,6 +124,66 @@ def take(
     )
     db.execute("delete from launches where run = ?", (row[0],))
     return row[0], row[1]
+
+
+def waiting(db: sqlite3.Connection) -> list[int]:
+    """Return the queued runs in the order in which they would be taken."""
+    return [n for (n,) in db.execute(f"select n from runs where state = 'queued' order by {ORDER}")]
+
+
+def set_priority(db: sqlite3.Connection, run: int, priority: int) -> None:
+    """Give a run another priority; it goes behind the runs that have it already."""
+    db.execute("update runs set priority = ?, rank = null where n = ?", (priority, run))
+
+
+def place_first(db: sqlite3.Connection, runs: Sequence[int]) -> None:
+    """Put runs in front of everything that is queued, in the given order."""
+    others = _others(db, runs)
+    _reorder(db, [*runs, *others], runs, others[:1])
+
+
+def place_last(db: sqlite3.Connection, runs: Sequence[int]) -> None:
+    """Put runs behind everything that is queued, in the given order."""
+    others = _others(db, runs)
+    _reorder(db, [*others, *runs], runs, others[-1:])
+
+
+def place_before(db: sqlite3.Connection, runs: Sequence[int], other: int) -> None:
+    """Put runs directly before another queued run, in the given order."""
+    others = _others(db, runs)
+    position = others.index(other)
+    _reorder(db, [*others[:position], *runs, *others[position:]], runs, [other])
+
+
+def _others(db: sqlite3.Connection, runs: Sequence[int]) -> list[int]:
+    return [n for n in waiting(db) if n not in runs]
+
+
+def _reorder(
+    db: sqlite3.Connection, order: Sequence[int], moved: Sequence[int], neighbour: Sequence[int]
+) -> None:
+    """Write an order down as ranks; what was moved takes the priority of its new neighbour."""
+    for n in neighbour:
+        db.executemany(
+            "update runs set priority = (select priority from runs where n = ?) where n = ?",
+            [(n, run) for run in moved],
+        )
+    db.executemany("update runs set rank = ? where n = ?", list(enumerate(order)))
+
+
+def hold(db: sqlite3.Connection, place: str, reason: str = "") -> None:
+    """Start nothing more on a slot, a card or anywhere (`ALL`); what runs goes on."""
+    db.execute("insert or replace into holds values (?, ?, ?)", (place, reason, time.time()))
+
+
+def release(db: sqlite3.Connection, place: str) -> bool:
+    """Take a hold back; returns whether there was one."""
+    return db.execute("delete from holds where place = ?", (place,)).rowcount > 0
+
+
+def holds(db: sqlite3.Connection) -> dict[str, str]:
+    """Return the places on hold, each with the reason."""
+    return dict(db.execute("select place, reason from holds order by place").fetchall())
 
 
 def launched(db: sqlite3.Connection, run: int, process: Identity) -> None:
