@@ -120,6 +120,11 @@ SETTINGS = (
     Setting("home", "", "RPAT_HOME", "folder of runs and database"),
     Setting("data_dir", "", "RPAT_DATA", "folder of data sets; empty: <home>/data"),
     Setting("cpu_slots", "1", "RPAT_CPU_SLOTS", "runs at a time on a machine without a GPU", int),
+    Setting("retries", "0", "RPAT_RETRIES", "times a run that failed is queued again", int),
+    Setting("stop_grace", "600", "RPAT_STOP_GRACE", "seconds to save work when asked to", float),
+    Setting("notify_on", "done,failed", "RPAT_NOTIFY_ON", "states worth a word: done,failed,…"),
+    Setting("notify_command", "", "RPAT_NOTIFY_COMMAND", "run by a shell when a run has ended"),
+    Setting("notify_webhook", "", "RPAT_NOTIFY_WEBHOOK", "URL that is sent a JSON line for it"),
     Setting("worker_idle", "20", "RPAT_WORKER_IDLE", "seconds an idle worker stays", float),
 )
 

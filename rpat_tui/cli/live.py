@@ -63,6 +63,24 @@ def follow(home: Home, numbers: Sequence[int], *, quiet: bool = False) -> int:
     return 0 if all(row["state"] == "done" for row in rows) else 1
 
 
+def until_all(home: Home, numbers: Sequence[int], where: str) -> int:
+    """Wait until every run answers to a filter; 1 when one ended without ever doing so."""
+    left = set(numbers)
+    with database.opened(home) as db:
+        try:
+            while left:
+                answers = {row["n"] for row in queries.runs(db, where, numbers=sorted(left))}
+                left -= answers
+                if left and not set(queries.unfinished(db, sorted(left))) & left:
+                    return 1
+                if left:
+                    worker.ensure(home)
+                    time.sleep(TICK)
+        except KeyboardInterrupt:
+            return 130
+    return 0
+
+
 def _poll(
     home: Home, db: sqlite3.Connection, numbers: Sequence[int], show: Callable[[list[Row]], object]
 ) -> None:

@@ -73,6 +73,15 @@ def run(
     name: Annotated[str, option("--name", panel=Where, help="A label for the run.")] = "",
     tag: Annotated[list[str] | None, option("--tag", panel=Where, help="A tag; repeat.")] = None,
     note: Annotated[str, option("--note", panel=Where, help="A note.")] = "",
+    priority: Annotated[int, option("--priority", panel=Where, help="Higher starts earlier.")] = 50,
+    after: Annotated[
+        list[str] | None,
+        option("--after", panel=Where, help="Start once this run is done; repeat."),
+    ] = None,
+    retries: Annotated[
+        int | None,
+        option("--retries", panel=Where, help="Times to try again after a failure.", min=0),
+    ] = None,
     detach: Annotated[bool, option("--detach", panel=Where, help="Return at once.")] = False,
     dry_run: Annotated[
         bool, option("--dry-run", panel=Where, help="Print the exact config, start nothing.")
@@ -133,16 +142,26 @@ def run(
         return
     from rpat_tui.store.index import Wish
 
-    _start(place, configs, Wish(name=name, tags=tuple(tag or ()), note=note), detach, json)
+    wish = Wish(
+        name=name, tags=tuple(tag or ()), note=note, priority=priority,
+        retries=settings()["retries"].value if retries is None else retries,
+    )  # fmt: skip
+    _start(place, configs, wish, after or [], detach, json)
 
 
-def _start(home: Any, configs: list[Any], wish: Any, detach: bool, json: bool) -> None:
+def _start(
+    home: Any, configs: list[Any], wish: Any, after: list[str], detach: bool, json: bool
+) -> None:
+    from dataclasses import replace
+
     from rpat_tui.compose import needs
     from rpat_tui.launch import frozen, worker
     from rpat_tui.store import db as database
     from rpat_tui.store import index, queries
 
     with database.opened(home) as db:
+        before = queries.runs(db, numbers=queries.find(db, after)) if after else []
+        wish = replace(wish, after=tuple(row["uid"] for row in before))
         needed = [fingerprint for config in configs for fingerprint, _ in needs(config)]
         there = queries.usable(db, needed)  # teachers that need not be trained again
         configs = [config for config in configs if config.fingerprint() not in there]
@@ -202,16 +221,26 @@ def requeue(
         worker.ensure(place)
 
 
-def wait(runs: Runs, home: HomeOption = None) -> None:
+def wait(
+    runs: Runs,
+    until: Annotated[
+        str, typer.Option("--until", help="Or until each answers to a filter, as 'epoch>=10'.")
+    ] = "",
+    home: HomeOption = None,
+) -> None:
     """Wait until runs have ended.
 
-    The exit status is 0 when all are done.
+    The exit status is 0 when all are done, or all answer to the filter; else 1.
     """
-    from rpat_tui.cli.live import follow
+    from rpat_tui.cli.live import follow, until_all
     from rpat_tui.store import queries
+    from rpat_tui.store.filters import compile_filter
 
+    compile_filter(until)  # refused before the waiting
     with reading(home) as (place, db):
         numbers = queries.find(db, runs)
+    if until:
+        raise typer.Exit(until_all(place, numbers, until))
     raise typer.Exit(follow(place, numbers, quiet=True))
 
 

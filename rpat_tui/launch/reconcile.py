@@ -16,6 +16,7 @@ from typing import Any
 from rpat.identity import Identity, boot_id, is_alive
 from rpat.rundir import RunDir
 from rpat_tui.home import Home
+from rpat_tui.launch.again import retry
 from rpat_tui.launch.locks import held
 from rpat_tui.launch.verdict import Evidence, judge
 from rpat_tui.store import findings, queries
@@ -66,6 +67,8 @@ def settle(home: Home, db: sqlite3.Connection, run: dict[str, Any]) -> None:
     ended = attempt.get("ended") if verdict.state in FINAL else None
     with transaction(db):
         move(db, run["n"], verdict.state, verdict.reason, verdict.evidence, t=ended)
+    if verdict.state == "failed":
+        retry(db, run["n"], attempt)
     if verdict.state in FINAL or _epoch(db, run["n"]) > run["epoch"]:
         findings.judge(db, queries.subject_of(db, run["n"]))
 

@@ -20,7 +20,7 @@ class Evidence:
 
     attempt: int = 0
     ready: bool = False  # the images are there, training has begun
-    ending: str = ""  # the journal's last word: end, stop
+    ending: str = ""  # the last word: end, stop; forced where the attendant killed it
     word: str = ""  # why the trainer stopped: stop, pause, kill or a signal's name
     exit_code: int | None = None
     signal: str = ""
@@ -54,6 +54,8 @@ def judge(e: Evidence) -> Verdict:
         return Verdict("done")
     if e.ending == "stop":
         return _stopped(e)
+    if e.ending == "forced":
+        return _forced(e)
     ended = e.exit_code is not None or bool(e.signal)
     if not ended:
         if e.trainer or e.attendant:
@@ -86,6 +88,12 @@ def _stopped(e: Evidence) -> Verdict:
     if e.word in ("stop", "kill"):
         return Verdict("stopped", "on request")
     return Verdict("stopped", f"{e.word} from outside rpat", {"signal": e.word})
+
+
+def _forced(e: Evidence) -> Verdict:
+    state = "paused" if e.asked == "pause" else "stopped"
+    why = f"did not answer the request for {e.word} s and was killed; its last checkpoint counts"
+    return Verdict(state, why, {"signal": e.signal, "waited": e.word})
 
 
 def _failed(e: Evidence) -> Verdict:

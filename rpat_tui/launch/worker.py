@@ -23,6 +23,7 @@ from rpat_tui.home import Home, settings
 from rpat_tui.launch import devices
 from rpat_tui.launch.automatic import queue_evaluations
 from rpat_tui.launch.locks import held, holder
+from rpat_tui.launch.notify import tell
 from rpat_tui.launch.reconcile import reconcile
 from rpat_tui.store import db as database
 from rpat_tui.store import queue
@@ -40,6 +41,7 @@ class Worker:
         self.home, self.idle, self.slots, self.say = home, idle, slots, say
         self.me: Identity = process_identity()
         self.children: list[subprocess.Popen[bytes]] = []
+        self.grace = str(settings()["stop_grace"].value)
         self.leaving = False
 
     def run(self) -> bool:
@@ -66,6 +68,7 @@ class Worker:
                     while not self.leaving and time.monotonic() - busy_at < self.idle:
                         reconcile(self.home, db)
                         queue_evaluations(self.home, db)
+                        tell(db, self.say)
                         self._start_queued(db)
                         if queue.work_left(db):
                             busy_at = time.monotonic()
@@ -89,7 +92,7 @@ class Worker:
         device = db.execute("select device from runs where n = ?", (n,)).fetchone()[0]
         child = subprocess.Popen(
             [sys.executable, "-m", "rpat_tui.launch.attend", str(self.home.runs / name)],
-            env={**os.environ, **slot.environment(device)},
+            env={**os.environ, **slot.environment(device), "RPAT_STOP_GRACE": self.grace},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=None,

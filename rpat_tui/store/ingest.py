@@ -212,6 +212,8 @@ class _Batch:
 
     def attendant_end(self, record: Record) -> None:
         """Note how the trainer's process ended."""
+        if record.get("forced"):
+            self.set(ending="forced", word=str(record["forced"]))
         self.set(
             exit_code=record.get("exit_code"), signal=record.get("signal", ""), ended=record["t"]
         )

@@ -13,8 +13,9 @@ from rpat.config import incidental
 from rpat.errors import ConfigError
 from rpat.recipes import reported_network
 from rpat_tui import selection
+from rpat_tui.estimate import Load, Workload
 from rpat_tui.store.filters import compile_filter
-from rpat_tui.store.queue import BLOCKED, DUE, FINAL, OPEN
+from rpat_tui.store.queue import BLOCKED, DUE, FINAL, OPEN, ORDER
 from rpat_tui.store.rows import Measurement
 
 Json = dict[str, Any]
@@ -305,6 +306,81 @@ def usable(db: sqlite3.Connection, fingerprints: Sequence[str]) -> set[str]:
         list(fingerprints),
     )
     return {fingerprint for (fingerprint,) in rows}
+
+
+def obstacles(db: sqlite3.Connection) -> dict[int, str]:
+    """Return why queued runs cannot be taken now, whatever is free; nothing for those that can."""
+    found = {n: "held back" for (n,) in db.execute(
+        "select n from runs where state = 'queued' and held"
+    )}  # fmt: skip
+    for n, name, state in db.execute(
+        "select d.run, coalesce(p.id, 'a run that is gone'), coalesce(p.state, 'gone') "
+        "from dependencies d join runs r on r.n = d.run left join runs p on p.uid = d.needs "
+        "where r.state = 'queued' and coalesce(p.state, '') <> 'done'"
+    ):
+        found[n] = f"waits for {name} ({state})"
+    return found
+
+
+def workload(db: sqlite3.Connection, slots: int = 1) -> Workload:
+    """Return what is open, in the order in which it starts, with the paces that are known."""
+    rows = _rows(
+        db,
+        "select n, state, kind, model, dataset, method, rpat, epochs, epoch, step, steps, held, "
+        f"{BLOCKED} as blocked from runs where state in ('queued', {_quoted(OPEN)}) "
+        f"order by state = 'queued', {ORDER}",
+        [],
+    )
+    own = _paces(db, [row["n"] for row in rows])
+    known: dict[tuple[Any, ...], list[float]] = {}
+    loads = []
+    for row in rows:
+        key = (row["model"], row["dataset"], row["method"], row["rpat"])
+        paces = own.get(row["n"], [])
+        if len(paces) < 2 and row["kind"] == "train":
+            if key not in known:
+                known[key] = _usual_paces(db, key)
+            paces = [*known[key], *paces]
+        done = row["step"] / row["steps"] * row["epochs"] if row["steps"] else row["epoch"]
+        loads.append(
+            Load(
+                n=row["n"],
+                running=row["state"] != "queued",
+                epochs_left=row["epochs"] - max(done, row["epoch"]),
+                paces=paces,
+                blocked=bool(row["blocked"] or row["held"]),
+            )
+        )
+    return Workload(loads=loads, slots=slots)
+
+
+def _quoted(words: Sequence[str]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
+def _paces(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, list[float]]:
+    """Return each run's seconds an epoch, training and evaluation together, newest last."""
+    out: dict[int, list[float]] = {}
+    marks = ", ".join("?" for _ in numbers)
+    for n, seconds in db.execute(
+        "select s.run, sum(p.value) from series s join points p on p.series = s.id "
+        f"where s.run in ({marks}) and s.name in ('time/epoch_s', 'time/eval_s') "
+        "group by s.run, p.step having count(*) = 2 order by s.run, p.step",
+        list(numbers),
+    ):
+        out.setdefault(n, []).append(seconds)
+    return out
+
+
+def _usual_paces(db: sqlite3.Connection, key: tuple[Any, ...]) -> list[float]:
+    """Return the newest epochs of the newest runs of the same network, data and method."""
+    rows = db.execute(
+        "select n from runs where model = ? and dataset = ? and method = ? and rpat = ? "
+        "and kind = 'train' and epoch > 0 order by n desc limit 5",
+        key,
+    ).fetchall()
+    paces = _paces(db, [n for (n,) in rows]) if rows else {}
+    return [pace for found in paces.values() for pace in found[-5:]]
 
 
 def counts(db: sqlite3.Connection) -> dict[str, int]:

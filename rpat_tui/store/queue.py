@@ -47,7 +47,7 @@ DUE = (
 _ENDS = {"done", "failed", "stopped", "paused", "lost", "queued"}
 
 MOVES: dict[str, set[str]] = {
-    "queued": {"starting", "stopped"},
+    "queued": {"starting", "stopped", "paused"},
     "starting": {"running", "pausing", *_ENDS},
     "running": {"pausing", *_ENDS},
     "pausing": {"running", *_ENDS},
