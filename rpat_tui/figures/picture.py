@@ -18,6 +18,8 @@ SUCCESS, FAILURE = "#0072b2", "#e69f00"  # the colours of Okabe and Ito, told ap
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 INK, FAINT, LIGHT = "#222222", "#8a8a8a", "#dddddd"
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
 _ABOVE: dict[str, Any] = {
     "xycoords": "axes fraction", "textcoords": "offset points", "va": "baseline",
     "annotation_clip": False,
@@ -56,11 +58,11 @@ STYLE = {
 def of_pairs(pairs: Sequence[Pair], kind: str, inches: float | None = None) -> bytes:
     """Draw a panel for each pair: two bars of the logit MSE, below them both accuracies."""
     width = inches or (COLUMN if len(pairs) <= 3 else PAGE)
-    columns = min(len(pairs), 3 if width < 5 else 6)
-    rows = -(-len(pairs) // columns)
+    rows = -(-len(pairs) // (3 if width < 5 else 6))
+    columns = -(-len(pairs) // rows)
     room = max(int((width - 0.5) / columns / 0.062), 8)  # characters over a panel
     heads = [
-        [*textwrap.wrap(pair.subject, room, break_on_hyphens=False), pair.perturbation]
+        [*textwrap.wrap(pair.subject.replace("+ ", f"+{NO_BREAK}"), room), pair.perturbation]
         for pair in pairs
     ]
     highest = max(map(len, heads))
