@@ -25,7 +25,7 @@ _ABOVE: dict[str, Any] = {
     "annotation_clip": False,
 }  # fmt: skip
 
-STYLE = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
     "font.size": 7.0,
