@@ -132,7 +132,8 @@ def number(value: Any) -> float:
         raise ValueError("expected a number")
     if isinstance(value, str):
         try:
-            return float(Fraction(value.replace(" ", ""))) if "/" in value else float(value)
+            above, _, below = value.replace(" ", "").partition("/")
+            return float(Fraction(above) / int(below)) if below else float(value)
         except (ValueError, ZeroDivisionError):
             raise ValueError("expected a number or a fraction such as 8/255") from None
     if isinstance(value, int | float):
@@ -142,10 +143,10 @@ def number(value: Any) -> float:
 
 def show(value: Any) -> str:
     """Format a value for people: pixel radii as n/255, everything else briefly."""
-    if isinstance(value, float) and value and not float(value).is_integer():
-        scaled = value * 255
-        if 0 < value < 1 and abs(scaled - round(scaled)) < 1e-9:
-            return f"{round(scaled)}/255"
+    if isinstance(value, float) and 0 < value < 1 and len(f"{value:g}") > 4:
+        scaled = round(value * 255, 3)
+        if abs(value * 255 - scaled) < 1e-9:
+            return f"{scaled:g}/255"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, tuple):

@@ -338,6 +338,15 @@ def label(config: RunConfig) -> str:
     return "+".join([*reversed(stack), config.method.NAME])
 
 
+def reported_network(wrappers: Iterable[str]) -> str:
+    """Return the network whose numbers stand for a run: the average where that is the method.
+
+    ADR's average is a teacher; its published row is the student.
+    """
+    averages = {"wa": "wa", "rebat": "wa", "rpat++": "wa", "swa": "swa"}
+    return next((averages[name] for name in wrappers if name in averages), "online")
+
+
 def preset_of_row(method: str, rpat: bool, cutmix: bool = False) -> str:
     """Return the preset that trains a row of the paper's tables, or '' where none exists."""
     name = f"paper/{method}" + ("+rpat" if rpat else "") + ("+cutmix" if cutmix else "")

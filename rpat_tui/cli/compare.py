@@ -18,6 +18,12 @@ def table(
     checkpoint: Annotated[
         str, typer.Option("--checkpoint", help="best or final; empty: both.")
     ] = "best",
+    select: Annotated[
+        str,
+        typer.Option(
+            "--select", help="Another rule for best: pgd, mean, nrr, lex:POINTS or last; @val."
+        ),
+    ] = "",
     robust: Annotated[
         str, typer.Option("--robust", help="Basis of Mean and NRR: aa or pgd20.")
     ] = "aa",
@@ -35,7 +41,7 @@ def table(
     from rpat.config import DATASETS, MODELS, NORMS
     from rpat.errors import ConfigError
     from rpat.knobs import unknown
-    from rpat_tui import exports
+    from rpat_tui import exports, selection
     from rpat_tui.compare import summarise
     from rpat_tui.store import queries
 
@@ -50,12 +56,15 @@ def table(
     ):
         if value not in known:
             raise ConfigError(f"{flag} {unknown(value, filter(None, known))}")
+    if select:
+        selection.rule(select)  # refused here too when there is nothing to select from yet
     measured = []
     if has_home(home):
         with reading(home) as (_, db):
             measured = queries.measurements(
-                db, dataset=dataset, norm=norm, model=model, method=method, checkpoint=checkpoint
-            )
+                db, dataset=dataset, norm=norm, model=model, method=method, checkpoint=checkpoint,
+                select=select,
+            )  # fmt: skip
     made = summarise(measured, robust=robust, checkpoint=checkpoint, paper=paper)
     exports.get(layout).write(made, sys.stdout)
 

@@ -53,9 +53,9 @@ def follow(home: Home, numbers: Sequence[int], *, quiet: bool = False) -> int:
             else:
                 _poll(home, db, numbers, _Lines())
         except KeyboardInterrupt:
-            _detached(db, numbers)
+            _detached(db, _family(db, numbers))
             return 130
-        rows = queries.runs(db, numbers=numbers)
+        rows = queries.runs(db, numbers=_family(db, numbers))
     if not quiet:
         for row in rows:
             if row["state"] != "done":
@@ -67,11 +67,17 @@ def _poll(
     home: Home, db: sqlite3.Connection, numbers: Sequence[int], show: Callable[[list[Row]], object]
 ) -> None:
     while True:
-        show(snapshot(db, numbers))
-        if not queries.unfinished(db, numbers):
+        present = _family(db, numbers)
+        show(snapshot(db, present))
+        if not queries.unfinished(db, present):
             return
         worker.ensure(home)
         time.sleep(TICK)
+
+
+def _family(db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
+    """Return the runs and the evaluations that followed them by themselves."""
+    return list(dict.fromkeys([*numbers, *queries.jobs_of(db, numbers, tag="automatic")]))
 
 
 def _live(home: Home, db: sqlite3.Connection, numbers: Sequence[int]) -> None:
@@ -104,8 +110,16 @@ def snapshot(db: sqlite3.Connection, numbers: Sequence[int]) -> list[Row]:
 
 
 def time_left(row: Row) -> float | None:
-    """Return the seconds to the run's last epoch, at the pace of its newest one."""
+    """Return the seconds to the run's last epoch, at the pace of its newest one.
+
+    Of an evaluation, to the last of the passes that it is expected to make.
+    """
     values = row["values"]
+    if row["kind"] != "train":
+        rate = values.get("time/passes_per_s")
+        if row["state"] != "running" or not rate or not row["steps"]:
+            return None
+        return float((row["steps"] - row["step"]) / rate)
     pace = (values.get("time/epoch_s") or 0) + (values.get("time/eval_s") or 0)
     if row["state"] != "running" or not pace:
         return None
@@ -131,8 +145,19 @@ def view(rows: list[Row], width: int) -> RenderableType:
         cells: list[Any] = [
             Text(row["id"]),
             Text(f"{glyph(state)} {state}", style=COLOURS[state]),
-            Text(f"{title(row)} {place(row, wide)} s{row['seed']}"[: 40 if wide else 24]),
-            ProgressBar(total=1.0, completed=share, width=20 if wide else 8),
+            Text(_what(row, wide)[: 40 if wide else 24]),
+            ProgressBar(
+                total=1.0, completed=1.0 if state == "done" else share, width=20 if wide else 8
+            ),
+        ]
+        if row["kind"] != "train":
+            there = "" if state == "done" else f"{share:.0%}"
+            cells += [Text(there), Text(""), Text(_bound(row))]
+            cells += [Text("")] * (3 * wide)
+            left = duration(row["left"]) if state == "running" else ""
+            table.add_row(*cells, Text(left))
+            continue
+        cells += [
             Text(f"{row['epoch']}/{row['epochs']}"),
             Text(figure(values.get("test/clean_acc"))),
             Text(figure(values.get("test/pgd_acc"))),
@@ -146,6 +171,24 @@ def view(rows: list[Row], width: int) -> RenderableType:
         cells.append(Text(_stage(row)))
         table.add_row(*cells)
     return Group(table, Text(_foot(rows, len(shown)), style="dim"))
+
+
+def _what(row: Row, wide: bool) -> str:
+    if row["kind"] == "train":
+        return f"{title(row)} {place(row, wide)} s{row['seed']}"
+    of = row["parent"] or title(row)
+    return f"{of} {row['stage']}" if row["state"] == "running" and row["stage"] else (
+        f"{row['kind']} of {of}"
+    )  # fmt: skip
+
+
+def _bound(row: Row) -> str:
+    """Return the robust accuracy that the attack under way has left so far, at most."""
+    place = "/".join(row["stage"].partition(":")[0].split())
+    for name, value in row["values"].items():
+        if place and name.endswith(f"{place}/bound"):
+            return f"≤{figure(value)}"
+    return ""
 
 
 def _urgency(row: Row) -> tuple[int, int]:
@@ -170,11 +213,12 @@ class _Lines:
     """Prints a line whenever a run changes its state or ends an epoch."""
 
     def __init__(self) -> None:
-        self.seen: dict[int, tuple[str, int]] = {}
+        self.seen: dict[int, tuple[str, Any]] = {}
 
     def __call__(self, rows: list[Row]) -> None:
         for row in rows:
-            now = (row["state"], row["epoch"])
+            stage = row["stage"] if row["state"] == "running" else ""
+            now = (row["state"], stage or row["epoch"])
             if self.seen.get(row["n"]) == now:
                 continue
             self.seen[row["n"]] = now
@@ -187,5 +231,7 @@ class _Lines:
                 f"loss {figure(values.get('train/loss'), 3)}  "
                 f"{figure(values.get('time/images_per_s'), 0)} images/s"
             )
-            head = f"{row['id']} {row['state']:<8} {title(row)} {row['dataset']} s{row['seed']}"
-            say(f"{head}  {numbers}" if row["epoch"] else head)
+            head = f"{row['id']} {row['state']:<8} {_what(row, True)}"
+            if row["kind"] != "train" and row["steps"]:
+                numbers = f"{row['step'] / row['steps']:.0%}  robust {_bound(row) or '–'}"
+            say(f"{head}  {numbers}" if row["epoch"] or stage else head)

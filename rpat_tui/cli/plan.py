@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rpat.config import RunConfig
@@ -38,15 +39,21 @@ def show_plan(configs: list[RunConfig], json: bool) -> None:
 
 def describe(config: RunConfig) -> list[str]:
     """Return a config as lines of `section  key value …`, with units that people read."""
-    lines = []
-    for section, values in config.to_dict().items():
-        if isinstance(values, dict):
-            items = "  ".join(f"{k} {_word(k, v)}" for k, v in values.items())
-            lines.append(f"{section:<10} {items}".rstrip())
-        else:
-            lines.append(f"{section:<10} {_word(section, values)}")
+    lines = describe_values(config.to_dict())
     epochs = ", ".join(str(point) for point in milestones(config.schedule))
     lines.append(f"{'decays':<10} after epoch {epochs}")
+    return lines
+
+
+def describe_values(values: Mapping[str, Any]) -> list[str]:
+    """Return nested values as lines of `section  key value …`."""
+    lines = []
+    for section, value in values.items():
+        if isinstance(value, dict):
+            items = "  ".join(f"{k} {_word(k, v)}" for k, v in value.items())
+            lines.append(f"{section:<10} {items}".rstrip())
+        else:
+            lines.append(f"{section:<10} {_word(section, value)}")
     return lines
 
 

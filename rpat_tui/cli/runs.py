@@ -61,7 +61,37 @@ def list_runs(
     if not rows:
         remark("no run matches" if where else "no runs yet; start one with rpat run or rpat demo")
         return
-    _print_list(rows)
+    if kind == "train":
+        _print_list(rows)
+        return
+    with reading(home) as (_, db):
+        outcomes = queries.outcomes(db, [row["n"] for row in rows])
+    _print_jobs(rows, outcomes)
+
+
+def _print_jobs(rows: list[dict[str, Any]], outcomes: dict[int, str]) -> None:
+    """Print evaluations and studies: of what, how far, what came out so far."""
+    from rich.text import Text
+
+    out = console()
+    table = plain_table(
+        "id", "state", "of", "what", "data", "progress", "robust", right=("progress",)
+    )
+    for row in rows:
+        share = 100 * row["step"] / row["steps"] if row["steps"] else 0.0
+        table.add_row(
+            row["id"],
+            Text(f"{glyph(row['state'])} {row['state']}", style=COLOURS[row["state"]]),
+            row["parent"] or "file",
+            title(row),
+            place(row, out.width >= 120),
+            "" if row["state"] == "done" else f"{share:.0f} %",
+            Text(outcomes.get(row["n"], "") if row["state"] == "done" else row["stage"]),
+        )
+    out.print(table)
+    for row in rows:
+        if row["reason"]:
+            out.print(Text(f"{row['id']} {row['state']}: {row['reason']}", style="dim"))
 
 
 def _print_list(rows: list[dict[str, Any]]) -> None:
@@ -111,7 +141,14 @@ def show(run: Run, json: JsonOption = False, home: HomeOption = None) -> None:
             "metrics": queries.summaries(db, n),
             "attempts": queries.attempts(db, n),
             "history": queries.transitions(db, n),
-            "findings": _findings(queries.events(db, n, ["nonfinite", "error"])),
+            "findings": queries.findings(db, queries.subject_of(db, n)),
+            "weights": [
+                event["text"]
+                for event in queries.events(db, n, ["notice"])
+                if event.get("what") == "weights" and "text" in event
+            ],
+            "studies": queries.studies(db, [n]),
+            "jobs": [queries.public(r) for r in queries.runs(db, numbers=queries.jobs_of(db, [n]))],
             "config": queries.config_of(db, n),
         }
     try:
@@ -121,62 +158,56 @@ def show(run: Run, json: JsonOption = False, home: HomeOption = None) -> None:
     if json:
         for moved in facts["history"]:
             moved["t"] = queries.iso(moved["t"])
-        order = ("config", "results", "metrics", "provenance", "findings", "attempts", "history")
+        order = (
+            "config", "results", "studies", "metrics", "provenance", "findings", "jobs",
+            "attempts", "history",
+        )  # fmt: skip
         print_json({**queries.public(row), **{key: facts[key] for key in order}})
         return
     _print_run(row, facts, folder.path)
-
-
-def _findings(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the journals say against a run; each with its evidence and what to do."""
-    out = []
-    for event in events:
-        if event["kind"] == "nonfinite":
-            names = ", ".join(event["names"])
-            what = f"{names} was not finite at step {event.get('step', '?')}"
-            do = "lower optim.lr, or look at the images"
-            out.append(
-                {"rule": "nonfinite", "finding": what, "do": do, "attempt": event["attempt"]}
-            )
-    return out
 
 
 def _print_run(row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None:
     from rich.text import Text
 
     from rpat.config import RunConfig
-    from rpat_tui.cli.plan import describe
+    from rpat_tui.cli.plan import describe, describe_values
+    from rpat_tui.cli.results import evaluation_table, finding_lines
 
     out = console()
-    head = f"{title(row)} on {row['dataset']} {row['norm']}, {row['model']}, seed {row['seed']}"
+    about = {"eval": "evaluation of ", "study": "study of "}.get(row["kind"], "")
+    about += f"{row['parent']}, " if row["parent"] else ""
+    head = (
+        f"{about}{title(row)} on {row['dataset']} {row['norm']}, {row['model']}, seed {row['seed']}"
+    )
     out.print(Text.assemble((row["id"], "bold"), "  ", head))
     state = (f"{glyph(row['state'])} {row['state']}", COLOURS[row["state"]])
     reason = f": {row['reason']}" if row["reason"] else ""
-    out.print(Text.assemble(state, f"{reason}  epoch {row['epoch']}/{row['epochs']}"))
+    epochs = f"  epoch {row['epoch']}/{row['epochs']}" if row["epochs"] else ""
+    if row["kind"] != "train" and row["state"] != "done":
+        epochs = f"  {row['stage']}"
+    out.print(Text.assemble(state, f"{reason}{epochs}"))
     tags = " ".join(f"#{tag}" for tag in row["tags"])
     if words := "  ".join(filter(None, [row["name"], tags, row["note"]])):
         say(words)
     times = ((key, clock(row[key])) for key in ("created", "started", "ended"))
     say("  ".join(f"{key} {t}" for key, t in times))
+    for text in facts["weights"]:
+        say(text)
     if facts["results"]:
         say("")
-        table = plain_table(
-            "checkpoint", "network", "epoch", "attack", "clean", "robust", "images", "remarks",
-            right=("epoch", "clean", "robust", "images"),
-        )  # fmt: skip
-        for e in facts["results"]:
-            attack = "AutoAttack" if e["attack"] == "aa" else f"{e['attack'].upper()}-{e['steps']}"
-            chosen = f"selected on {e['selected_on']}" if e["selected_on"] else ""
-            images = str(e["n"]) if e["n"] == e["of_n"] else f"{e['n']} of {e['of_n']}"
-            table.add_row(
-                e["checkpoint"], e["network"], str(e["epoch"]), attack, figure(e["clean"], 2),
-                figure(e["robust"], 2), images, ", ".join(filter(None, [chosen, e["note"]])),
-            )  # fmt: skip
-        out.print(table)
-    for finding in facts["findings"]:
-        out.print(Text(f"! {finding['finding']}: {finding['do']}", style="yellow"))
+        out.print(evaluation_table(facts["results"]))
+    for job in facts["jobs"]:
+        if job["state"] != "done":
+            say(f"{job['id']} ({job['kind']}) is {job['state']} {job['stage']}".rstrip())
+    if facts["findings"]:
+        say("")
+    for text in finding_lines(facts["findings"]):
+        out.print(text)
     say("")
-    for line in describe(RunConfig.from_dict(facts["config"])):
+    config = facts["config"]
+    trained = row["kind"] == "train"
+    for line in describe(RunConfig.from_dict(config)) if trained else describe_values(config):
         say(line)
     say("")
     for attempt in facts["attempts"]:
@@ -241,6 +272,8 @@ def _print_log(folder: RunDir, position: dict[Path, int]) -> None:
 
 def sentence(record: dict[str, Any]) -> str:
     """Return a journal record as a line for people; '' for what nobody wants to read."""
+    from rpat_tui.cli.results import attack_name
+
     kind = record["kind"]
     if kind == "begin":
         torch = record["versions"]["torch"]
@@ -258,8 +291,10 @@ def sentence(record: dict[str, Any]) -> str:
         ):  # fmt: skip
             parts.append(f"{name} {figure(v.get(key), digits)}")
         return "  ".join([*parts, f"{duration(v.get('time/epoch_s'))}"])
+    if kind == "log":
+        return str(record.get("stage", ""))
     if kind == "eval":
-        attack = "AutoAttack" if record["attack"] == "aa" else f"PGD-{record['steps']}"
+        attack = attack_name(record)
         where = f"{record['checkpoint']} (epoch {record['epoch']})"
         return (
             f"{where}: clean {figure(record['clean'], 2)}  {attack} {figure(record['robust'], 2)}"

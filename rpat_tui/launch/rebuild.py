@@ -11,6 +11,7 @@ from rpat_tui.home import Home
 from rpat_tui.launch.locks import held, holder
 from rpat_tui.launch.reconcile import reconcile
 from rpat_tui.store import db as database
+from rpat_tui.store import findings
 from rpat_tui.store.index import index_all
 from rpat_tui.store.ingest import ingest
 
@@ -38,6 +39,7 @@ def rebuild(home: Home) -> tuple[int, list[str]]:
                     found = index_all(db, home)
                 for n, name in db.execute("select n, id from runs").fetchall():
                     ingest(db, n, RunDir(home.runs / name))
+                    findings.judge(db, n)
             reconcile(home, db)
     return found
 

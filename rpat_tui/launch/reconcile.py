@@ -18,7 +18,7 @@ from rpat.rundir import RunDir
 from rpat_tui.home import Home
 from rpat_tui.launch.locks import held
 from rpat_tui.launch.verdict import Evidence, judge
-from rpat_tui.store import queries
+from rpat_tui.store import findings, queries
 from rpat_tui.store.db import transaction
 from rpat_tui.store.ingest import ingest
 from rpat_tui.store.queue import FINAL, move
@@ -66,6 +66,12 @@ def settle(home: Home, db: sqlite3.Connection, run: dict[str, Any]) -> None:
     ended = attempt.get("ended") if verdict.state in FINAL else None
     with transaction(db):
         move(db, run["n"], verdict.state, verdict.reason, verdict.evidence, t=ended)
+    if verdict.state in FINAL or _epoch(db, run["n"]) > run["epoch"]:
+        findings.judge(db, queries.subject_of(db, run["n"]))
+
+
+def _epoch(db: sqlite3.Connection, n: int) -> int:
+    return int(db.execute("select epoch from runs where n = ?", (n,)).fetchone()[0])
 
 
 def _attempts(db: sqlite3.Connection, n: int) -> dict[int, dict[str, Any]]:

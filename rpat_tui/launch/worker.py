@@ -21,6 +21,7 @@ from rpat.errors import StoreError
 from rpat.identity import Identity, process_identity
 from rpat_tui.home import Home, settings
 from rpat_tui.launch import devices
+from rpat_tui.launch.automatic import queue_evaluations
 from rpat_tui.launch.locks import held, holder
 from rpat_tui.launch.reconcile import reconcile
 from rpat_tui.store import db as database
@@ -64,6 +65,7 @@ class Worker:
                 with database.opened(self.home) as db:
                     while not self.leaving and time.monotonic() - busy_at < self.idle:
                         reconcile(self.home, db)
+                        queue_evaluations(self.home, db)
                         self._start_queued(db)
                         if queue.work_left(db):
                             busy_at = time.monotonic()

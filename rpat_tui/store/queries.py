@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from rpat.config import incidental
 from rpat.errors import ConfigError
+from rpat.recipes import reported_network
+from rpat_tui import selection
 from rpat_tui.store.filters import compile_filter
-from rpat_tui.store.queue import BLOCKED, FINAL, OPEN
+from rpat_tui.store.queue import BLOCKED, DUE, FINAL, OPEN
 from rpat_tui.store.rows import Measurement
 
 Json = dict[str, Any]
@@ -20,7 +23,8 @@ _LIST = """
 select r.n, r.id, r.state, r.reason, r.name, r.kind, r.method, r.rpat, r.lam, r.dataset, r.source,
     r.norm, r.model, r.seed, r.epoch, r.epochs, r.step, r.steps, r.attempt, r.slot, r.device,
     r.priority, r.note, r.sweep, r.archived, r.fingerprint, r.group_key, r.data_key, r.uid,
-    r.created, r.started, r.ended,
+    r.created, r.started, r.ended, r.stage,
+    (select p.id from runs p where p.uid = r.parent) as parent,
     (select group_concat(tag, ',') from tags t where t.run = r.n) as tags,
     c.value as clean, p.value as pgd, p.max_value as best_pgd, p.max_epoch as best_epoch
 from runs r
@@ -33,7 +37,7 @@ left join latest_best p on p.series = sp.id
 LIST_KEYS = (
     "id", "state", "reason", "name", "kind", "method", "rpat", "lam", "dataset", "source", "norm",
     "model", "seed", "epoch", "epochs", "clean", "pgd", "best_pgd", "best_epoch", "created",
-    "started", "ended", "tags", "note", "archived",
+    "started", "ended", "tags", "note", "archived", "parent", "stage",
 )  # fmt: skip
 """Keys of `rpat list --json`, in order."""
 
@@ -130,14 +134,106 @@ def summaries(db: sqlite3.Connection, n: int) -> list[Json]:
 
 
 def evaluations(db: sqlite3.Connection, n: int) -> list[Json]:
-    """Return a run's evaluations, oldest first."""
-    return _rows(
+    """Return the evaluations of a run's weights, oldest first, whichever job made them.
+
+    Of a job that is no training run, those that it made itself.
+    """
+    rows = _rows(
         db,
-        "select checkpoint, network, epoch, attack, norm, epsilon, steps, step_size, restarts, "
-        "split, n, of_n, selected_on, note, state, clean, robust, weights, indices, seed, dtype "
-        "from evaluations where run = ? order by id",
+        "select e.id, j.id as job, e.checkpoint, e.network, e.epoch, e.attack, e.norm, e.epsilon, "
+        "e.steps, e.step_size, e.start, e.restarts, e.split, e.n, e.of_n, e.selected_on, e.note, "
+        "e.differs, e.state, e.clean, e.robust, e.weights, e.indices, e.seed, e.dtype, e.bn, "
+        "e.tf32, e.normalize, e.batch_size, e.seconds, e.file, e.evidence "
+        "from evaluations e join runs j on j.n = e.run "
+        "where e.run = ?1 or j.parent = (select uid from runs where n = ?1) order by e.t, e.id",
         [n],
     )
+    for row in rows:
+        row["tf32"], row["evidence"] = bool(row["tf32"]), json.loads(row["evidence"])
+    return rows
+
+
+def studies(db: sqlite3.Connection, numbers: Sequence[int]) -> list[Json]:
+    """Return what studies found about runs, or made as jobs themselves; oldest first."""
+    marks = ", ".join("?" for _ in numbers)
+    rows = _rows(
+        db,
+        "select j.id as job, coalesce(p.id, j.id) as subject, j.method, j.rpat, j.lam, s.body "
+        "from studies s join runs j on j.n = s.run left join runs p on p.uid = j.parent "
+        f"where s.run in ({marks}) or p.n in ({marks}) order by s.t, s.seq",
+        [*numbers, *numbers],
+    )
+    return [{**row, **json.loads(row.pop("body"))} for row in rows]
+
+
+def findings(db: sqlite3.Connection, n: int) -> list[Json]:
+    """Return what the linter found in a run's numbers, the worst first."""
+    rows = _rows(
+        db,
+        "select rule, level, checkpoint, network, text, do, evidence from findings where run = ? "
+        "order by instr('error warning note', level), rule, checkpoint, network",
+        [n],
+    )
+    for row in rows:
+        row["evidence"] = json.loads(row["evidence"])
+    return rows
+
+
+def outcomes(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, str]:
+    """Return what evaluation jobs measured, in a few words each."""
+    marks = ", ".join("?" for _ in numbers)
+    rows = db.execute(
+        "select run, group_concat(checkpoint || ' ' || attack || ' ' || round(robust, 1), ', ') "
+        f"from (select * from evaluations where run in ({marks}) order by id) group by run",
+        list(numbers),
+    )
+    return dict(rows.fetchall())
+
+
+def jobs_of(db: sqlite3.Connection, numbers: Sequence[int], *, tag: str = "") -> list[int]:
+    """Return the jobs about runs' weights, oldest first; `tag` keeps those that carry it."""
+    marks = ", ".join("?" for _ in numbers)
+    tagged = "and exists (select 1 from tags t where t.run = runs.n and t.tag = ?) " if tag else ""
+    rows = db.execute(
+        f"select n from runs where parent in (select uid from runs where n in ({marks})) {tagged}"
+        "order by n",
+        [*numbers, *([tag] if tag else [])],
+    )
+    return [n for (n,) in rows]
+
+
+def subject_of(db: sqlite3.Connection, n: int) -> int:
+    """Return the run that a job is about: itself, where it is a training run or about a file."""
+    row = db.execute(
+        "select p.n from runs j join runs p on p.uid = j.parent where j.n = ?", (n,)
+    ).fetchone()
+    return int(row[0]) if row else n
+
+
+def same_job(db: sqlite3.Connection, fingerprint: str) -> int | None:
+    """Return the newest job of this identity that is done."""
+    row = db.execute(
+        "select max(n) from runs where fingerprint = ? and state = 'done' and kind <> 'train'",
+        (fingerprint,),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def by_fingerprint(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[str, Json]:
+    """Return for each config the run that stands for it: one that is done, else the newest."""
+    marks = ", ".join("?" for _ in fingerprints)
+    rows = _rows(
+        db,
+        "select n, id, uid, state, reason, fingerprint, epoch, epochs from runs "
+        f"where fingerprint in ({marks}) and not archived order by state = 'done', n",
+        list(fingerprints),
+    )
+    return {row["fingerprint"]: row for row in rows}
+
+
+def due(db: sqlite3.Connection) -> list[tuple[int, str, str, int]]:
+    """Return runs whose evaluation is still to be queued: number, uid, attack, priority."""
+    return db.execute(f"select n, uid, wants, priority from runs where {DUE}").fetchall()
 
 
 def attempts(db: sqlite3.Connection, n: int) -> list[Json]:
@@ -177,7 +273,8 @@ def open_runs(db: sqlite3.Connection) -> list[Json]:
     """Return the runs that may have a process, with what is known of their start."""
     return _rows(
         db,
-        "select r.n, r.id, r.state, r.reason, r.slot, r.attempt, l.host, l.boot, l.pid, l.started, "
+        "select r.n, r.id, r.state, r.reason, r.slot, r.attempt, r.epoch, "
+        "l.host, l.boot, l.pid, l.started, "
         "(select max(t) from transitions t where t.run = r.n and t.new = r.state) as since, "
         "(select json_extract(t.evidence, '$.after_attempt') from transitions t "
         "where t.run = r.n and t.old = 'queued' order by t.id desc limit 1) as after_attempt "
@@ -192,7 +289,8 @@ def unfinished(db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
     marks = ", ".join("?" for _ in numbers)
     still = ", ".join("?" for _ in (*FINAL, "paused"))
     rows = db.execute(
-        f"select n from runs where n in ({marks}) and state not in ({still}) and not {BLOCKED}",
+        f"select n from runs where n in ({marks}) and ((state not in ({still}) and not {BLOCKED}) "
+        f"or {DUE})",
         [*numbers, *FINAL, "paused"],
     )
     return [n for (n,) in rows]
@@ -226,13 +324,15 @@ def config_of(db: sqlite3.Connection, n: int) -> Json:
 # ----------------------------------------------------------------- tables
 
 _MEASURED = """
-select r.n, r.id, r.seed, r.group_key, r.data_key, r.dataset, r.source, r.norm, r.model, r.method,
-    r.rpat, r.config, e.checkpoint, e.network, e.attack, e.steps, e.n as images, e.of_n,
-    e.selected_on, e.note, e.clean, e.robust
-from evaluations e join runs r on r.n = e.run
-where e.state = 'done' and e.split = 'test' and not r.archived
-    and e.epsilon = json_extract(r.config, '$.threat.epsilon') and e.norm = r.norm
-    and (e.attack = 'aa' or (e.attack = 'pgd' and e.steps = 20))
+select p.n, p.id, p.seed, p.group_key, p.data_key, p.dataset, p.source, p.norm, p.model, p.method,
+    p.rpat, p.config, e.checkpoint, e.network, e.epoch, e.weights, e.run = p.n as own, e.attack,
+    e.n as images, e.of_n, e.selected_on, e.note, e.clean, e.robust
+from evaluations e join runs j on j.n = e.run
+join runs p on p.uid = coalesce(j.parent, j.uid)
+where e.state = 'done' and e.split = 'test' and p.kind = 'train' and not p.archived
+    and e.epsilon = json_extract(p.config, '$.threat.epsilon') and e.norm = p.norm
+    and e.differs = '' and e.dtype = 'float32' and e.bn = 'eval' and not e.tf32
+    and e.restarts = 1 and (e.attack = 'aa' or (e.attack = 'pgd' and e.steps = 20))
 """
 
 
@@ -244,60 +344,163 @@ def measurements(
     model: str = "",
     method: str = "",
     checkpoint: str = "",
+    select: str = "",
 ) -> list[Measurement]:
     """Return each run's numbers at its checkpoints: the input of every table.
 
-    Of a run with an averaged network, the averaged one is reported.
+    Of a run with an averaged network, the averaged one is reported. `select` is a rule for the
+    best epoch (see `selection`) in the place of the one that chose while training.
     """
-    filters = {
-        "r.dataset": dataset, "r.norm": norm, "r.model": model, "r.method": method,
-        "e.checkpoint": checkpoint,
-    }  # fmt: skip
+    filters = {"p.dataset": dataset, "p.norm": norm, "p.model": model, "p.method": method}
     chosen = {column: value for column, value in filters.items() if value}
     clause = "".join(f" and {column} = ?" for column in chosen)
-    rows = _rows(db, f"{_MEASURED}{clause} order by r.n, e.id", list(chosen.values()))
+    rows = _rows(db, f"{_MEASURED}{clause} order by p.n, e.id", list(chosen.values()))
     groups: dict[tuple[int, str], list[Json]] = {}
     for row in rows:
         groups.setdefault((row["n"], row["checkpoint"]), []).append(row)
-    return [_measurement(found) for found in groups.values()]
+    kinds = (checkpoint,) if checkpoint else ("best", "final")
+    suspicious = _suspicions(db)
+    made = [
+        _measurement(_reported(found), suspicious)
+        for (_, kind), found in groups.items()
+        if kind in kinds and not (select and kind == "best")
+    ]
+    if select and "best" in kinds:
+        made += _selected(db, selection.rule(select), clause, list(chosen.values()), rows)
+    return made
 
 
-def _measurement(rows: list[Json]) -> Measurement:
-    network = _reported(rows)
+def _reported(rows: list[Json]) -> list[Json]:
+    """Return the rows of the network that stands for the run, and of its weights of today."""
+    measured = {row["network"] for row in rows}
+    network = reported_network(json.loads(rows[0]["config"])["wrappers"])
+    if network not in measured:
+        network = "online" if "online" in measured else rows[0]["network"]
     rows = [row for row in rows if row["network"] == network]
+    newest = max(rows, key=lambda row: row["own"])["weights"]  # the run's own word, else any
+    return [row for row in rows if row["weights"] == newest]
+
+
+def _measurement(rows: list[Json], suspicious: Mapping[int, list[str]]) -> Measurement:
     first = rows[0]
-    by_attack = {row["attack"]: row for row in rows}
+    by_attack: dict[str, Json] = {}
+    for row in sorted(rows, key=lambda row: row["images"]):  # the most images count
+        by_attack[row["attack"]] = row
     pgd, aa = by_attack.get("pgd"), by_attack.get("aa")
-    return Measurement(
-        run=first["id"],
-        seed=first["seed"],
-        group=first["group_key"],
-        data=first["data_key"],
-        dataset=first["dataset"],
-        source=first["source"],
-        norm=first["norm"],
-        model=first["model"],
-        method=first["method"],
-        rpat=bool(first["rpat"]),
+    marks = [*_marks(list(by_attack.values())), *suspicious.get(first["n"], ())]
+    return _row_of(
+        first,
         checkpoint=first["checkpoint"],
         clean=(pgd or aa or first)["clean"],
         pgd20=pgd["robust"] if pgd else None,
         aa=aa["robust"] if aa else None,
-        config=_LazyConfig(first["config"]),
-        marks=tuple(_marks(rows)),
+        marks=marks,
     )
 
 
-def _reported(rows: list[Json]) -> str:
-    """Return the network whose numbers stand for the run: the average where that is the method.
+def _row_of(
+    run: Json,
+    *,
+    checkpoint: str,
+    clean: float | None,
+    pgd20: float | None,
+    aa: float | None,
+    marks: Sequence[str],
+) -> Measurement:
+    return Measurement(
+        run=run["id"],
+        seed=run["seed"],
+        group=run["group_key"],
+        data=run["data_key"],
+        dataset=run["dataset"],
+        source=run["source"],
+        norm=run["norm"],
+        model=run["model"],
+        method=run["method"],
+        rpat=bool(run["rpat"]),
+        checkpoint=checkpoint,
+        clean=clean,
+        pgd20=pgd20,
+        aa=aa,
+        config=_LazyConfig(run["config"]),
+        marks=tuple(marks),
+    )
 
-    ADR's average is a teacher; its published row is the student.
+
+_RUNS = """
+select p.n, p.id, p.seed, p.group_key, p.data_key, p.dataset, p.source, p.norm, p.model, p.method,
+    p.rpat, p.config, p.epochs, p.epoch as reached, p.state
+from runs p where p.kind = 'train' and not p.archived and p.epoch > 0
+"""
+
+
+def _selected(
+    db: sqlite3.Connection, rule: selection.Rule, clause: str, bound: list[str], rows: list[Json]
+) -> list[Measurement]:
+    """Return each run at the epoch that a rule calls best.
+
+    Where that epoch's weights were kept and evaluated, with what the evaluations say; otherwise
+    with the epoch's own numbers, and the reason.
     """
-    stacked = json.loads(rows[0]["config"])["wrappers"]
-    measured = {row["network"] for row in rows}
-    averages = {"wa": "wa", "rebat": "wa", "rpat++": "wa", "swa": "swa"}
-    wanted = [averages[name] for name in stacked if name in averages]
-    return next((name for name in (*wanted, "online") if name in measured), rows[0]["network"])
+    made, suspicious = [], _suspicions(db)
+    for run in _rows(db, f"{_RUNS}{clause} order by p.n", bound):
+        config = json.loads(run["config"])
+        network = reported_network(config["wrappers"])
+        epochs = epoch_numbers(db, run["n"], network, rule.split)
+        best = selection.choose(epochs, rule)
+        if best is None:
+            continue
+        mark = f"best by {rule.name}" + (", selected on the test set" * (rule.split == "test"))
+        found = [r for r in rows if (r["n"], r["network"], r["epoch"]) == (run["n"], network, best)]
+        if found:
+            measured = _measurement(_reported(found), suspicious)
+            marks = [m for m in measured.marks if not m.startswith("best selected")]
+            made.append(replace(measured, checkpoint="best", marks=(mark, *marks)))
+            continue
+        numbers = next(
+            e for e in epoch_numbers(db, run["n"], network, "test") if e["epoch"] == best
+        )
+        steps = config["eval"]["selection_steps"]
+        why = (
+            f"{run['id']}: weights of epoch {best} were not kept: PGD-{steps} of that epoch, no AA"
+        )
+        made.append(
+            _row_of(
+                run,
+                checkpoint="best",
+                clean=numbers["clean"],
+                pgd20=numbers["pgd"],
+                aa=None,
+                marks=(mark, why),
+            )
+        )
+    return made
+
+
+def epoch_numbers(db: sqlite3.Connection, n: int, network: str, split: str) -> list[Json]:
+    """Return `epoch`, `clean` and `pgd` of each epoch of a network on a split."""
+    prefix = "" if network == "online" else f"{network}/"
+    return _rows(
+        db,
+        "select c.epoch, c.value as clean, p.value as pgd "
+        "from series sc join points c on c.series = sc.id "
+        "join series sp on sp.run = sc.run and sp.name = ?3 "
+        "join points p on p.series = sp.id and p.step = c.step "
+        "where sc.run = ?1 and sc.name = ?2 and c.value is not null and p.value is not null "
+        "order by c.step",
+        [n, f"{prefix}{split}/clean_acc", f"{prefix}{split}/pgd_acc"],
+    )
+
+
+def _suspicions(db: sqlite3.Connection) -> dict[int, list[str]]:
+    """Return a remark for each run in whose numbers the linter found an error or a warning."""
+    found: dict[int, list[str]] = {}
+    for n, name, rules in db.execute(
+        "select r.n, r.id, group_concat(distinct f.rule) "
+        "from findings f join runs r on r.n = f.run where f.level <> 'note' group by r.n"
+    ):
+        found[n] = [f"check {name} (rpat show): {rules.replace(',', ', ')}"]
+    return found
 
 
 def _marks(rows: list[Json]) -> Iterator[str]:

@@ -30,6 +30,14 @@ BLOCKED = (
 )
 """Waits for a run that will not end by itself: nothing happens until a person acts on that one."""
 
+DUE = (
+    "(kind = 'train' and state = 'done' and wants <> '' "
+    "and not exists (select 1 from evaluations e where e.run = runs.n and e.attack = wants) "
+    "and not exists (select 1 from runs c, json_each(c.config, '$.attacks') a "
+    "where c.parent = runs.uid and a.value = runs.wants))"
+)
+"""Has ended and still waits for the evaluation that it asked for; the worker queues that."""
+
 _ENDS = {"done", "failed", "stopped", "paused", "lost", "queued"}
 
 MOVES: dict[str, set[str]] = {
@@ -125,7 +133,7 @@ def work_left(db: sqlite3.Connection) -> bool:
     """Return whether a run can be started, now or soon, or may have a process."""
     marks = ", ".join("?" for _ in ("queued", *OPEN))
     row = db.execute(
-        f"select 1 from runs where state in ({marks}) and not {BLOCKED} limit 1",
+        f"select 1 from runs where (state in ({marks}) and not {BLOCKED}) or {DUE} limit 1",
         ("queued", *OPEN),
     ).fetchone()
     return row is not None
