@@ -22,6 +22,7 @@ from rpat_tui.figures.reading import (
 )
 
 HEADER = ("study", "subject", "perturbation", "measure", "case", "alpha", "value")
+ACCURACIES = ("title", "paper_label", "run", "seed", "clean", "pgd20", "aa")
 _CASES = ("success", "failure")
 
 Line = tuple[str, str, str, str, str, float | str, float | None]
@@ -66,6 +67,34 @@ def _smoothness(record: Record, subject: str) -> Iterator[Line]:
                     yield (*start, key, case, alpha, point)
             else:
                 yield (*start, key, case, "", value)
+
+
+def accuracies_json(records: Sequence[Record], title: str) -> str:
+    """Return the records as they are, under their title."""
+    whole = {"title": title, "records": [dict(record) for record in records]}
+    return notation.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def accuracies_csv(records: Sequence[Record], title: str) -> str:
+    """Return one line a run; a text has no place for the title."""
+    out = io.StringIO()
+    writer = lines.writer(out, lineterminator="\n")
+    writer.writerow(ACCURACIES)
+    writer.writerows([record[key] for key in ACCURACIES] for record in records)
+    return out.getvalue()
+
+
+def accuracies_md(records: Sequence[Record], title: str) -> str:
+    """Return a GitHub Markdown table of all runs."""
+    heads = ["Row", "In the paper", "Run", "Seed", "Clean %", "PGD-20 %", "AA %"]
+    rows = [
+        [
+            *(_escape(str(record[key])) for key in ACCURACIES[:4]),
+            *("–" if record[key] is None else f"{record[key]:.2f}" for key in ACCURACIES[4:]),
+        ]
+        for record in records
+    ]
+    return _table(heads, rows, 3, title)
 
 
 def md(records: Sequence[Record]) -> str:

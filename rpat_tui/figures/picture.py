@@ -8,8 +8,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rpat.errors import ConfigError
-from rpat_tui.figures.reading import WITH_RPAT, Pair, Way, apart, number
+from rpat_tui.figures.reading import WITH_RPAT, Pair, Record, Way, apart, number
 
 COLUMN, PAGE = 3.3, 6.75
 """Widths in inches of a column and of a page."""
@@ -192,15 +191,52 @@ def of_ways(ways: Sequence[Way], kind: str, inches: float | None = None) -> byte
     return _drawn(draw, (width, height + 0.14 * (-(-len(ways) // 2))), kind)
 
 
+def of_accuracies(records: Sequence[Record], kind: str, inches: float | None = None) -> bytes:
+    """Draw a panel for each accuracy: a point a run, a line from the lowest to the highest seed."""
+    width = inches or PAGE
+    rows = list(dict.fromkeys(record["title"] for record in records))
+    names = (("clean", "clean"), ("pgd20", "PGD-20"), ("aa", "AutoAttack"))
+    measures = [
+        (key, name, colour)
+        for (key, name), colour in zip(names, (LINES[2], LINES[0], LINES[1]), strict=True)
+        if any(record[key] is not None for record in records)
+    ]
+
+    def draw(figure: Any) -> None:
+        panels = figure.subplots(1, max(len(measures), 1), sharey=True, squeeze=False)[0]
+        for axes, (key, name, colour) in zip(panels, measures, strict=False):
+            for y, title in enumerate(rows):
+                values = [
+                    record[key]
+                    for record in records
+                    if record["title"] == title and record[key] is not None
+                ]
+                if values:
+                    axes.plot([min(values), max(values)], [y, y], color=colour, linewidth=1.0)
+                    axes.plot(values, [y] * len(values), "o", markersize=3.4, color=colour)
+                    label = f"{values[0]:.1f}" if len(values) == 1 else ""
+                    axes.annotate(
+                        label, (max(values), y), (0, 3.5), textcoords="offset points",
+                        ha="center", fontsize=6,
+                    )  # fmt: skip
+            axes.margins(x=0.18)
+            axes.set(yticks=range(len(rows)), ylim=(len(rows) - 0.4, -0.75))
+            axes.set_yticklabels([_shown(title) for title in rows])
+            axes.set_xlabel(f"{name} (%)")
+            axes.grid(axis="y", color=LIGHT, linewidth=0.5)
+            axes.set_axisbelow(True)
+            axes.spines["left"].set_visible(False)
+            axes.tick_params(axis="y", length=0)
+            axes.locator_params(axis="x", nbins=4)
+
+    return _drawn(draw, (width, 0.55 + 0.24 * len(rows)), kind)
+
+
 def _drawn(draw: Callable[[Any], None], size: tuple[float, float], kind: str) -> bytes:
     """Return a picture as the bytes of its file."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError(
-            "pictures need matplotlib, which is not installed: pip install 'rpat[plot]'"
-        ) from None
+    import matplotlib
+    from matplotlib.figure import Figure
+
     out = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")

@@ -74,7 +74,7 @@ def pairs(records: Sequence[Record]) -> list[Pair]:
     return [
         _pair(record, name, kind)
         for record, name in zip(chosen, _names(chosen), strict=True)
-        for kind in record.get("shown") or ("noise", "pgd")
+        for kind in ((record["case"],) if record.get("case") else ("noise", "pgd"))
     ]
 
 
@@ -172,14 +172,14 @@ def number(value: float | None, none: str = "–") -> str:
 
 
 def _names(records: Sequence[Record]) -> list[str]:
-    """Return titles, and what tells those apart that are alike: kept weights, network."""
+    """Return titles, and what tells those apart that are alike: weights, network, run."""
     names = []
     for record in records:
         alike = [other for other in records if other["title"] == record["title"]]
         words = [
-            str(record[key])
-            for key in ("checkpoint", "network")
-            if len({other[key] for other in alike}) > 1
+            str(record.get(key, ""))
+            for key in ("subject", "checkpoint", "network")
+            if len({other.get(key) for other in alike}) > 1
         ]
         names.append(" ".join([str(record["title"]), *words]))
     return names

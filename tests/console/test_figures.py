@@ -63,10 +63,10 @@ def fig2() -> list[dict[str, Any]]:
     """The three cases of the paper's Fig. 2."""
     nothing = averages(None, 95.2, 94.6, 0.0)
     return [
-        perception("clean", averages(1.624, 3.917, 94.6, 81.3), nothing, shown=["noise"]),
-        perception("random", averages(0.412, 1.31, 93.1, 92.2), nothing, shown=["noise"]),
+        perception("clean", averages(1.624, 3.917, 94.6, 81.3), nothing, case="noise"),
+        perception("random", averages(0.412, 1.31, 93.1, 92.2), nothing, case="noise"),
         perception("pgd-at", averages(0.01, 0.012, 82.7, 82.5),
-                   averages(0.871, 0.563, 82.71, 50.4), shown=["pgd"]),
+                   averages(0.871, 0.563, 82.71, 50.4), case="pgd"),
     ]  # fmt: skip
 
 
@@ -247,16 +247,44 @@ def test_without_matplotlib_a_picture_says_how_to_get_it(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_picture_shows_one_study_and_not_none(tmp_path):
-    with pytest.raises(ConfigError, match="apart"):
-        figures.write([*fig2(), *ways()], tmp_path / "f.png")
-    with pytest.raises(ConfigError, match="no study"):
-        figures.write([], tmp_path / "f.png")
+ACCURACIES = [
+    {"title": f"alpha {alpha}", "paper_label": str(1 - alpha), "run": f"r{i}", "seed": i % 2,
+     "clean": 80.0 + i, "pgd20": 50.5 - i, "aa": None if i == 3 else 46.25 + alpha}
+    for i, alpha in enumerate((0.25, 0.25, 0.5, 0.75))
+]  # fmt: skip
+
+
+def test_accuracies_are_written_as_numbers(tmp_path):
+    for suffix in ("json", "csv", "md"):
+        figures.write_accuracies(ACCURACIES, tmp_path / f"a.{suffix}", "Fig. 4(b)")
+    whole = json.loads((tmp_path / "a.json").read_text("utf-8"))
+    assert whole == {"title": "Fig. 4(b)", "records": ACCURACIES}
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text("utf-8"))))
+    assert [row["aa"] for row in rows] == ["46.5", "46.5", "46.75", ""]
+    text = (tmp_path / "a.md").read_text("utf-8")
+    assert "| alpha 0.75 | 0.25 | r3 | 1 | 83.00 | 47.50 | – |" in text
+    assert text.endswith("\nFig. 4(b)\n")
+
+
+def test_a_target_is_checked_before_anything_is_made(tmp_path, monkeypatch):
+    figures.check_target(tmp_path / "f.csv")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ConfigError, match=r"rpat\[plot\]"):
+        figures.check_target(tmp_path / "f.pdf")
+    with pytest.raises(ConfigError, match="is no format"):
+        figures.check_target(tmp_path / "f")
 
 
 @pytest.fixture
 def matplotlib():
     return pytest.importorskip("matplotlib", reason="pictures need the extra 'plot'")
+
+
+def test_a_picture_shows_one_study_and_not_none(matplotlib, tmp_path):
+    with pytest.raises(ConfigError, match="apart"):
+        figures.write([*fig2(), *ways()], tmp_path / "f.png")
+    with pytest.raises(ConfigError, match="no study"):
+        figures.write([], tmp_path / "f.png")
 
 
 @pytest.mark.parametrize("name", ["perception", "smoothness"])
@@ -280,7 +308,8 @@ def test_pictures_are_of_their_format(matplotlib, suffix, magic, tmp_path):
         file = tmp_path / f"{number}.{suffix}"
         figures.write(records, file)
         assert file.read_bytes().startswith(magic)
-    assert len(list(tmp_path.iterdir())) == 4
+    figures.write_accuracies(ACCURACIES, tmp_path / f"a.{suffix}", "Fig. 4(b)")
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_a_terminal_needs_neither_numbers_nor_pictures():
