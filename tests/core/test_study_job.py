@@ -81,7 +81,8 @@ def test_perception_is_recorded_for_each_network_with_its_settings(studied):
     for record in records:
         expected = {
             "study": "perception", "network": "online", "split": "test", "n": 20, "of": 20,
-            "norm": "linf", "epsilon": run.wanted.threat.epsilon, "steps": 2, "start": "uniform", "seed": 0,
+            "norm": "linf", "epsilon": run.wanted.threat.epsilon, "steps": 2,
+            "start": "uniform", "seed": 0,
             "average": "sample", "normalize": run.wanted.model.normalize, "tf32": False,
         }  # fmt: skip
         assert expected.items() <= record.items()
