@@ -123,7 +123,7 @@ class Assessment:
         self.done = {_key(record): record for record in journaled(run)}
         self.later = 0.0
         """Passes that the evaluations after the present one will cost."""
-        self.written = 0
+        self.written = self.kept  # a step is journaled once, also over attempts
         self.looked = 0.0
 
     def go(self, subjects: Iterable[Subject]) -> None:

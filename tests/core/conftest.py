@@ -93,7 +93,7 @@ class Job:
         self.dir = RunDir(path)
         kind = config.KIND if isinstance(config, EvalJob | StudyJob) else kind
         job: dict[str, object] = {"schema": 1, "uid": new_uid(), "kind": kind, "config": config}
-        if not isinstance(config, dict):
+        if isinstance(config, RunConfig | EvalJob | StudyJob):
             job |= {"fingerprint": config.fingerprint(), "config": config.to_dict()}
         write_json(self.dir.config, job)
 
@@ -228,3 +228,9 @@ def same(a: object, b: object) -> bool:
 def same_trees() -> Callable[[object, object], bool]:
     """Return the comparison of two trees of tensors."""
     return same
+
+
+@pytest.fixture(scope="session")
+def network_class() -> type[nn.Module]:
+    """Return the class of `tiny_models`' network."""
+    return Small
