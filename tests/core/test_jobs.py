@@ -61,9 +61,8 @@ def test_a_job_survives_json(job):
 @settings(max_examples=20)
 @given(EVALS)
 def test_place_and_titles_are_no_part_of_what_a_job_is(job):
-    subject = replace(
-        job.subject, folder="elsewhere", file="moved.pt", method="mart", rpat=True, lam=1.0, epochs=7
-    )  # fmt: skip
+    titles = {"method": "mart", "rpat": True, "lam": 1.0, "epochs": 7}
+    subject = replace(job.subject, folder="elsewhere", file="moved.pt", **titles)
     data = replace(job.data, dir="elsewhere")
     other = replace(
         job, subject=subject, data=data, device="cpu", keep=not job.keep, differs="steps"
