@@ -216,9 +216,15 @@ class StudyJob(Job):
     )
     alphas: int = knob("smoothness: points from x to the adversarial image", default=11, low=3)
     jacobian_n: int = knob("smoothness: images whose Jacobian is measured", default=200, low=0)
-    iterations: int = knob("smoothness: power iterations", default=20, low=1)
+    iterations: int = knob("smoothness: power iterations; 0: no Jacobian", default=20, low=0)
 
     KIND: typing.ClassVar[str] = "study"
+
+    def check(self) -> None:
+        """The middle is a point of the grid."""
+        Job.check(self)
+        if self.alphas % 2 == 0:
+            self.fail("alphas", "write an odd number, so that 0.5 is a point of the grid")
 
 
 KINDS: dict[str, type[EvalJob] | type[StudyJob]] = {"eval": EvalJob, "study": StudyJob}

@@ -143,10 +143,10 @@ def number(value: Any) -> float:
 
 def show(value: Any) -> str:
     """Format a value for people: pixel radii as n/255, everything else briefly."""
-    if isinstance(value, float) and value and not float(value).is_integer():
-        scaled = value * 255
-        if 0 < value < 1 and abs(scaled - round(scaled)) < 1e-9:
-            return f"{round(scaled)}/255"
+    if isinstance(value, float) and 0 < value < 1 and len(f"{value:g}") > 4:
+        scaled = round(value * 255, 3)
+        if abs(value * 255 - scaled) < 1e-9:
+            return f"{scaled:g}/255"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, tuple):

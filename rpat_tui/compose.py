@@ -39,7 +39,17 @@ class Request:
 
 
 def compose(request: Request) -> list[RunConfig]:
-    """Return one config a combination; raises `ConfigError` before anything is made."""
+    """Return one config a combination, and those that must come before it.
+
+    Raises `ConfigError` before anything is made.
+    """
+    asked = combinations(request)
+    configs = [config for one in asked for config in with_prerequisites(one)]
+    return list({config.fingerprint(): config for config in configs}.values())
+
+
+def combinations(request: Request) -> list[RunConfig]:
+    """Return exactly what was asked for, one config a combination."""
     base = preset(request.preset) if request.preset else None
     methods = request.methods or ((base.method,) if base else ())
     if not methods:
@@ -50,7 +60,6 @@ def compose(request: Request) -> list[RunConfig]:
     norms = request.norms or ("linf",)
     epochs = request.epochs or (base.epochs if base else 0)
     configs: list[RunConfig] = []
-    asked: list[RunConfig] = []
     names = tuple(request.axes)
     for method, dataset, model, norm, *values in itertools.product(
         methods, datasets, models, norms, *request.axes.values()
@@ -61,12 +70,11 @@ def compose(request: Request) -> list[RunConfig]:
         )  # fmt: skip
         changes = {**request.fixed, **dict(zip(names, values, strict=True))}
         changes |= find_data(config.data.name, request.data_dir, request.data_dir_given)
-        configs += with_prerequisites(config.override(changes))
-        asked.append(configs[-1])
+        configs.append(config.override(changes))
         if len(configs) > MAX_RUNS:
             raise ConfigError(f"the lists make more than {MAX_RUNS} runs; shorten one of them")
-    _refuse_twins(asked)  # prerequisites may be shared
-    return list({config.fingerprint(): config for config in configs}.values())
+    _refuse_twins(configs)
+    return configs
 
 
 def with_prerequisites(config: RunConfig) -> list[RunConfig]:

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from rpat.errors import RpatError
-from rpat_tui.cli import compare, evaluate, queue, reference, runs, work
+from rpat_tui.cli import compare, evaluate, export, queue, reference, runs, study, suite, work
 
 app = typer.Typer(
     name="rpat",
@@ -37,7 +37,7 @@ def root(
     """Adversarial training: compose runs, launch them, watch them, get the tables."""
 
 
-for module in (queue, runs, evaluate, compare, reference, work):
+for module in (queue, runs, evaluate, study, suite, compare, export, reference, work):
     module.register(app)
 
 

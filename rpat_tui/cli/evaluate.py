@@ -136,21 +136,22 @@ def evaluate(
         raise ConfigError("--save waits for the result; leave --detach out")
     if save and (len(what) > 1 or not save.endswith(".npz")):
         raise ConfigError(f"--save {save}: one subject and a file that ends with .npz")
-    ask = _ask(
+    ask = ask_of(
         checkpoint, network, dataset, norm, epsilon, normalize, data_dir, home, changes,
         {
-            "images.split": split or None, "images.n": n or None, "images.indices": _read(indices),
+            "images.split": split or None, "images.n": n or None,
+            "images.indices": read_indices(indices),
             "attack.steps": steps, "attack.step_size": step_size, "attack.start": start,
             "restarts": restarts, "seed": seed, "batch_size": batch_size, "device": device,
             "numerics.dtype": dtype, "numerics.bn": bn, "numerics.tf32": tf32 or None,
         },
     )  # fmt: skip
     own = {"attacks": words(attack), "keep": save is not None}
-    jobs = _jobs(EvalJob, what, model, key, ask, own, home)
+    jobs = jobs_about(EvalJob, what, model, key, ask, own, home)
     if dry_run:
-        _plan(jobs, json)
+        print_jobs(jobs, json)
         return
-    numbers, status = _carry_out(jobs, (name, tag, note), again, detach, json, home)
+    numbers, status = carry_out(jobs, (name, tag, note), again, detach, json, home)
     if save and not status:
         _copy_results(numbers[0], Path(save), home)
     if not detach:
@@ -158,7 +159,7 @@ def evaluate(
     raise typer.Exit(status)
 
 
-def _ask(
+def ask_of(
     checkpoint: str,
     network: str,
     dataset: str,
@@ -170,6 +171,7 @@ def _ask(
     changes: list[str] | None,
     fixed: dict[str, Any],
 ) -> Any:
+    """Return what options ask of a job; `fixed` holds dotted keys, None where not given."""
     from rpat_tui import compose, examine
     from rpat_tui.home import data_folder, find_home, settings
 
@@ -186,7 +188,7 @@ def _ask(
     )
 
 
-def _read(indices: str | None) -> tuple[int, ...] | None:
+def read_indices(indices: str | None) -> tuple[int, ...] | None:
     """Return the numbers in a text file: one a line, or separated by commas or spaces."""
     from rpat.errors import ConfigError
 
@@ -202,7 +204,7 @@ def _read(indices: str | None) -> tuple[int, ...] | None:
     return found
 
 
-def _jobs(
+def jobs_about(
     kind: type[Any],
     what: list[str],
     model: str,
@@ -240,7 +242,8 @@ def _jobs(
     return jobs
 
 
-def _plan(jobs: list[Any], json: bool) -> None:
+def print_jobs(jobs: list[Any], json: bool) -> None:
+    """Print the exact settings of jobs; nothing is made."""
     from rpat_tui.cli.plan import describe_values
 
     if json:
@@ -251,7 +254,7 @@ def _plan(jobs: list[Any], json: bool) -> None:
             say(line)
 
 
-def _carry_out(
+def carry_out(
     jobs: list[EvalJob | StudyJob],
     wish: tuple[str, list[str] | None, str],
     again: bool,

@@ -52,7 +52,7 @@ def _remarks(e: dict[str, Any]) -> list[str]:
         f"on the {e['split']} split" if e["split"] != "test" else "",
         e["note"],
         f"differs: {e['differs']}" if e.get("differs") else "",
-        e["job"] if "job" in e else "",
+        e.get("job", ""),
     ]
 
 

@@ -61,16 +61,21 @@ def list_runs(
     if not rows:
         remark("no run matches" if where else "no runs yet; start one with rpat run or rpat demo")
         return
-    _print_list(rows) if kind == "train" else _print_jobs(rows)
+    if kind == "train":
+        _print_list(rows)
+        return
+    with reading(home) as (_, db):
+        outcomes = queries.outcomes(db, [row["n"] for row in rows])
+    _print_jobs(rows, outcomes)
 
 
-def _print_jobs(rows: list[dict[str, Any]]) -> None:
+def _print_jobs(rows: list[dict[str, Any]], outcomes: dict[int, str]) -> None:
     """Print evaluations and studies: of what, how far, what came out so far."""
     from rich.text import Text
 
     out = console()
     table = plain_table(
-        "id", "state", "of", "what", "data", "progress", "stage", right=("progress",)
+        "id", "state", "of", "what", "data", "progress", "robust", right=("progress",)
     )
     for row in rows:
         share = 100 * row["step"] / row["steps"] if row["steps"] else 0.0
@@ -81,7 +86,7 @@ def _print_jobs(rows: list[dict[str, Any]]) -> None:
             title(row),
             place(row, out.width >= 120),
             "" if row["state"] == "done" else f"{share:.0f} %",
-            Text(row["stage"] if row["state"] != "done" else ""),
+            Text(outcomes.get(row["n"], "") if row["state"] == "done" else row["stage"]),
         )
     out.print(table)
     for row in rows:
@@ -137,6 +142,11 @@ def show(run: Run, json: JsonOption = False, home: HomeOption = None) -> None:
             "attempts": queries.attempts(db, n),
             "history": queries.transitions(db, n),
             "findings": queries.findings(db, queries.subject_of(db, n)),
+            "weights": [
+                event["text"]
+                for event in queries.events(db, n, ["notice"])
+                if event.get("what") == "weights" and "text" in event
+            ],
             "studies": queries.studies(db, [n]),
             "jobs": [queries.public(r) for r in queries.runs(db, numbers=queries.jobs_of(db, [n]))],
             "config": queries.config_of(db, n),
@@ -173,13 +183,17 @@ def _print_run(row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None
     out.print(Text.assemble((row["id"], "bold"), "  ", head))
     state = (f"{glyph(row['state'])} {row['state']}", COLOURS[row["state"]])
     reason = f": {row['reason']}" if row["reason"] else ""
-    epochs = f"  epoch {row['epoch']}/{row['epochs']}" if row["epochs"] else f"  {row['stage']}"
+    epochs = f"  epoch {row['epoch']}/{row['epochs']}" if row["epochs"] else ""
+    if row["kind"] != "train" and row["state"] != "done":
+        epochs = f"  {row['stage']}"
     out.print(Text.assemble(state, f"{reason}{epochs}"))
     tags = " ".join(f"#{tag}" for tag in row["tags"])
     if words := "  ".join(filter(None, [row["name"], tags, row["note"]])):
         say(words)
     times = ((key, clock(row[key])) for key in ("created", "started", "ended"))
     say("  ".join(f"{key} {t}" for key, t in times))
+    for text in facts["weights"]:
+        say(text)
     if facts["results"]:
         say("")
         out.print(evaluation_table(facts["results"]))

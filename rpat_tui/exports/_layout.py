@@ -192,8 +192,10 @@ def _remarks(rows: Sequence[Row]) -> tuple[list[str], dict[str, int]]:
 def _remedies(table: Table) -> list[str]:
     """Say what would fill the empty cells, and what `!` means."""
     found = []
-    if any(row.n and row.aa is None for row in table.rows):
-        found.append("Where AA is empty, `rpat run … --eval aa` with the same options fills it.")
+    without = list(dict.fromkeys(run for row in table.rows if row.aa is None for run in row.runs))
+    if without:
+        named = " ".join(without[:3]) + (" …" if len(without) > 3 else "")
+        found.append(f"Where AA is empty, `rpat eval {named} --attack aa` fills it.")
     if any(row.n == 0 for row in table.rows):
         found.append("n 0: printed in the paper, no finished run here yet.")
     if any(verdict(d) == "off" for row in table.rows for d in (row.diff or {}).values()):

@@ -9,14 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rpat.config import RunConfig
 from rpat.errors import ConfigError
 from rpat.identity import is_alive
 from rpat.rundir import RunDir, replace
 from rpat_tui.home import Home
 from rpat_tui.store import queries
 from rpat_tui.store.db import transaction
-from rpat_tui.store.index import depend
+from rpat_tui.store.index import depend, task
 from rpat_tui.store.queue import FINAL, move, name_of
 
 
@@ -67,7 +66,8 @@ def requeue(home: Home, db: sqlite3.Connection, n: int, *, from_start: bool = Fa
             )
         if from_start:
             _set_aside(run.checkpoints)
-        depend(db, n, RunConfig.from_dict(queries.config_of(db, n)))
+        kind = db.execute("select kind from runs where n = ?", (n,)).fetchone()[0]
+        depend(db, n, task(kind, queries.config_of(db, n)))
         move(db, n, "queued", "from the start" if from_start else "")
     where = "its checkpoint" if run.last.exists() else "the start"
     return f"{name_of(n)} is queued again and goes on from {where}"

@@ -1,4 +1,4 @@
-"""What a checkpoint file holds, told by the core in a process of its own: the console has no torch."""
+"""What a checkpoint file holds, told by the core in a process of its own (no torch here)."""
 
 from __future__ import annotations
 

@@ -131,10 +131,16 @@ def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = 
     db.executemany("insert into tags values (?, ?)", [(n, tag) for tag in meta["tags"]])
 
 
+def task(kind: str, values: Mapping[str, Any]) -> Task:
+    """Return what a run directory of a kind holds, from its config."""
+    return RunConfig.from_dict(values) if kind == "train" else KINDS[kind].from_dict(values)
+
+
 def _facts(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns that say what a job is."""
-    if kind == "train":
-        config = RunConfig.from_dict(values)
+    job = task(kind, values)
+    if isinstance(job, RunConfig):
+        config = job
         rpat = config.wrapper("rpat")
         return {
             **_common(config),
@@ -146,7 +152,6 @@ def _facts(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
             "group_key": config.group(),
             "wants": "aa" if config.eval.attack == "aa" else "",
         }
-    job = KINDS[kind].from_dict(values)
     subject = job.subject
     return {
         **_common(job),

@@ -179,6 +179,17 @@ def findings(db: sqlite3.Connection, n: int) -> list[Json]:
     return rows
 
 
+def outcomes(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, str]:
+    """Return what evaluation jobs measured, in a few words each."""
+    marks = ", ".join("?" for _ in numbers)
+    rows = db.execute(
+        "select run, group_concat(checkpoint || ' ' || attack || ' ' || round(robust, 1), ', ') "
+        f"from (select * from evaluations where run in ({marks}) order by id) group by run",
+        list(numbers),
+    )
+    return dict(rows.fetchall())
+
+
 def jobs_of(db: sqlite3.Connection, numbers: Sequence[int], *, tag: str = "") -> list[int]:
     """Return the jobs about runs' weights, oldest first; `tag` keeps those that carry it."""
     marks = ", ".join("?" for _ in numbers)
@@ -206,6 +217,18 @@ def same_job(db: sqlite3.Connection, fingerprint: str) -> int | None:
         (fingerprint,),
     ).fetchone()
     return row[0] if row else None
+
+
+def by_fingerprint(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[str, Json]:
+    """Return for each config the run that stands for it: one that is done, else the newest."""
+    marks = ", ".join("?" for _ in fingerprints)
+    rows = _rows(
+        db,
+        "select n, id, uid, state, reason, fingerprint, epoch, epochs from runs "
+        f"where fingerprint in ({marks}) and not archived order by state = 'done', n",
+        list(fingerprints),
+    )
+    return {row["fingerprint"]: row for row in rows}
 
 
 def due(db: sqlite3.Connection) -> list[tuple[int, str, str, int]]:
@@ -250,7 +273,8 @@ def open_runs(db: sqlite3.Connection) -> list[Json]:
     """Return the runs that may have a process, with what is known of their start."""
     return _rows(
         db,
-        "select r.n, r.id, r.state, r.reason, r.slot, r.attempt, r.epoch, l.host, l.boot, l.pid, l.started, "
+        "select r.n, r.id, r.state, r.reason, r.slot, r.attempt, r.epoch, "
+        "l.host, l.boot, l.pid, l.started, "
         "(select max(t) from transitions t where t.run = r.n and t.new = r.state) as since, "
         "(select json_extract(t.evidence, '$.after_attempt') from transitions t "
         "where t.run = r.n and t.old = 'queued' order by t.id desc limit 1) as after_attempt "
@@ -448,7 +472,7 @@ def _selected(
                 pgd20=numbers["pgd"],
                 aa=None,
                 marks=(mark, why),
-            )  # fmt: skip
+            )
         )
     return made
 
@@ -472,8 +496,8 @@ def _suspicions(db: sqlite3.Connection) -> dict[int, list[str]]:
     """Return a remark for each run in whose numbers the linter found an error or a warning."""
     found: dict[int, list[str]] = {}
     for n, name, rules in db.execute(
-        "select r.n, r.id, group_concat(distinct f.rule) from findings f join runs r on r.n = f.run "
-        "where f.level <> 'note' group by r.n"
+        "select r.n, r.id, group_concat(distinct f.rule) "
+        "from findings f join runs r on r.n = f.run where f.level <> 'note' group by r.n"
     ):
         found[n] = [f"check {name} (rpat show): {rules.replace(',', ', ')}"]
     return found
