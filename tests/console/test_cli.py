@@ -40,6 +40,7 @@ TABLE_KEYS = {
     "dataset", "source", "norm", "model", "method", "rpat", "checkpoint", "robust", "n", "clean",
     "pgd20", "aa", "mean", "nrr",
 }  # fmt: skip
+FINDING_KEYS = {"rule", "level", "checkpoint", "network", "text", "do", "evidence"}
 DIGITS = ("run", "--dataset", "digits", "--method")
 
 
@@ -610,8 +611,11 @@ def test_show_tells_people_the_reason_and_the_folder(small: Home, rpat: Rpat) ->
 def test_a_loss_that_was_not_finite_is_a_finding(standin: Home, rpat: Rpat) -> None:
     assert rpat(*DIGITS, "pgd-at", "--note", "nan=1", "--epochs", "2").code == 1
     (finding,) = rpat("show", "r1", "--json").json["findings"]
-    assert finding["rule"] == "nonfinite"
-    assert "train/loss" in finding["finding"]
+    assert set(finding) == FINDING_KEYS
+    assert (finding["rule"], finding["level"]) == ("nonfinite", "error")
+    assert "not finite: train/loss, first at step 5, epoch 1" in finding["text"]
+    assert "optim.lr" in finding["do"]
+    assert finding["evidence"]["names"] == ["train/loss"]
 
 
 def test_logs_show_every_epoch_and_the_end(small: Home, rpat: Rpat) -> None:
@@ -798,6 +802,7 @@ def test_every_command_that_lists_has_json() -> None:
     acting = {
         "stop", "kill", "pause", "resume", "requeue", "rerun", "archive", "unarchive", "delete",
         "tag", "note", "wait", "watch", "logs", "worker", "reindex", "demo", "tui",
+        "export",  # writes JSON anyway
     }  # fmt: skip
     names = set()
     for path, function in commands():
