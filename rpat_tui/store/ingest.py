@@ -148,7 +148,6 @@ class _Batch:
             "update runs set step = max(step, ?), epoch = max(epoch, ?) where n = ?",
             (step, completed, self.n),
         )
-
         if "stage" in record:  # a job that has no epochs
             self.db.execute(
                 "update runs set steps = ?, stage = ? where n = ?",
@@ -156,7 +155,9 @@ class _Batch:
             )
 
     def study(self, record: Record) -> None:
-        """Keep what a study measured."""
+        """Keep what a study measured, unless a later attempt measures it again."""
+        if record.get("step", 0) > self.limit:
+            return
         body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
         self.db.execute(
             "insert or ignore into studies values (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -301,7 +302,7 @@ def _summarise(
 
 
 def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: float) -> None:
-    """Forget points and evaluations of earlier attempts beyond a step, and count again.
+    """Forget points, evaluations and studies of earlier attempts beyond a step, and count again.
 
     Points beyond `limit` are a later attempt's and stay.
     """
@@ -316,6 +317,10 @@ def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: 
             _summarise(db, series, rows)
     db.execute(
         "delete from evaluations where run = ? and attempt < ? and step > ?", (n, attempt, step)
+    )
+    db.execute(
+        "delete from studies where run = ? and attempt < ? and json_extract(body, '$.step') > ?",
+        (n, attempt, step),
     )
     if attempt > 1 and limit == float("inf"):
         db.execute(
