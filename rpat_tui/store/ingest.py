@@ -155,8 +155,8 @@ class _Batch:
             )
 
     def study(self, record: Record) -> None:
-        """Keep what a study measured, unless a later attempt measures it again."""
-        if record.get("step", 0) > self.limit:
+        """Keep what a study measured."""
+        if record["step"] > self.limit:
             return
         body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
         self.db.execute(
@@ -302,7 +302,7 @@ def _summarise(
 
 
 def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: float) -> None:
-    """Forget points, evaluations and studies of earlier attempts beyond a step, and count again.
+    """Forget points, evaluations and studies of earlier attempts beyond a step; count again.
 
     Points beyond `limit` are a later attempt's and stay.
     """

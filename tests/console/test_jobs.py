@@ -527,37 +527,6 @@ def test_an_evaluation_that_the_first_release_journaled_is_read(
     assert m.pgd20 == 45.0
 
 
-def test_a_study_that_a_later_attempt_makes_again_is_kept_once(
-    home: Home, db: sqlite3.Connection, enqueue: Enqueue
-) -> None:
-    (n,) = enqueue()
-    (job,) = index.enqueue(home, db, [study_of(db, n)], index.Wish(), {})
-    run = RunDir(home.runs / "r0002")
-    for start, t in ((0, 1.0), (2, 5.0)):
-        begin = {
-            "seq": 1, "t": t, "kind": "begin", "from_step": start, "host": "h", "boot": "b",
-            "pid": 1, "started": "1",
-        }  # fmt: skip
-        records = [begin] + [
-            {"seq": 1 + step, "t": t + step, "kind": "study", "study": "perception", "step": step,
-             "checkpoint": "final", "network": "online"}
-            for step in range(start + 1, 5)
-        ]  # fmt: skip
-        attempt = run.take_attempt()
-        attempt.journal.write_text("".join(json.dumps(line) + "\n" for line in records))
-    ingest(db, job, run)
-    assert [s["step"] for s in queries.studies(db, [n])] == [1, 2, 3, 4]
-    assert [s["job"] for s in queries.studies(db, [job])] == ["r0002"] * 4
-
-
-def study_of(db: sqlite3.Connection, n: int) -> StudyJob:
-    row = queries.runs(db, numbers=[n])[0]
-    config = RunConfig.from_dict(queries.config_of(db, n))
-    return examine.of_run(
-        StudyJob, row["uid"], row["id"], config, Ask(checkpoints=("final",)), study="perception"
-    )
-
-
 # ----------------------------------------------------------------- a home with evaluated runs
 
 
