@@ -1074,6 +1074,24 @@ def test_a_study_is_a_job_whose_numbers_stay_with_the_run(
     assert queries.measurements(db, checkpoint="final")[0].clean is not None
 
 
+def test_a_study_is_drawn_and_written_where_it_was_asked_for(
+    trained: Home, tmp_path: Path, rpat: Rpat
+) -> None:
+    said = rpat("study", "perception", "r1", "r2", "--save", "fig2.md")
+    assert said.code == 0, said
+    assert "mart + RPAT" in said.out
+    assert said.err.splitlines()[-1] == "saved fig2.md"
+    assert "mart + RPAT" in (tmp_path / "fig2.md").read_text()
+    records = rpat("study", "perception", "r2", "r1", "--json").json
+    assert [(r["job"], r["title"]) for r in records] == [
+        ("r0004", "mart + RPAT"), ("r0003", "pgd-at"),
+    ]  # fmt: skip
+    assert rpat("study", "perception", "r1", "--save", "raw.npz").code == 0
+    assert (tmp_path / "raw.npz").read_text().startswith("final online perception")
+    refused(rpat("study", "perception", "r1", "--save", "x.docx"), "x.docx")
+    refused(rpat("study", "perception", "r1", "--save", "x.md", "--detach"), "--detach")
+
+
 def test_a_dry_run_of_a_study_says_its_settings(looked: Home, rpat: Rpat) -> None:
     words = ("study", "smoothness", "r1", "--alphas", "5", "--dry-run", "--json")
     (job,) = rpat(*words).json
@@ -1250,6 +1268,21 @@ def test_a_suite_about_perception_queues_its_studies_once(
     assert {queries.config_of(db, j["n"])["subject"]["checkpoints"][0] for j in jobs} == {"final"}
 
 
+def test_a_suite_draws_its_networks_each_under_its_own_perturbation(
+    standin: Home, tmp_path: Path, rpat: Rpat
+) -> None:
+    words = ("fig2", "--dataset", "digits", "--model", "resnet8", "--epochs", "1")
+    said = rpat("suite", "run", *words, "--save", "fig2.csv")
+    assert said.code == 0, said
+    assert "Fig. 2" in said.out
+    assert (tmp_path / "fig2.csv").read_text().startswith("study,subject,perturbation")
+    records = rpat("suite", "run", *words, "--json").json["records"]
+    assert [(r["title"], r["case"], r["subject"]) for r in records] == [
+        ("Clean training", "noise", "r0001"), ("Noise training", "noise", "r0002"),
+        ("PGD-AT", "pgd", "r0003"),
+    ]  # fmt: skip
+
+
 def test_a_suites_teachers_are_queued_before_it(
     home: Home, db: sqlite3.Connection, tmp_path: Path, rpat: Rpat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1271,7 +1304,6 @@ def test_a_suite_draws_the_accuracies_of_its_rows(
 ) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(OWN)
-    pytest.importorskip("rpat_tui.figures")
     said = rpat("suite", "run", str(file), "--json")
     assert said.code == 0, said
     assert [(r["title"], r["run"]) for r in said.json["records"]] == [
