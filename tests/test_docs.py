@@ -65,9 +65,17 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_every_option_that_the_readme_shows_exists() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
+def test_every_command_and_option_that_a_page_shows_exists() -> None:
     known = set(re.findall(r"--[a-z-]+", help_of_every_command()))
-    for line in re.findall(r"^(?:\$ )?(rpat .+)$", text, flags=re.MULTILINE):
-        for option in re.findall(r"--[a-z-]+", line.partition("#")[0]):
-            assert option in known, line
+    names = {path for path, _ in _commands(typer.main.get_command(app))}
+    shown = 0
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for line in re.findall(r"^(?:\$ )?(rpat .+)$", page.read_text("utf-8"), flags=re.MULTILINE):
+            words = line.partition("#")[0].split()
+            if page == COMMANDS or not words[1].isalpha():
+                continue
+            shown += 1
+            assert " ".join(words[1:3]) in names or words[1] in names, line
+            for option in re.findall(r"--[a-z-]+", " ".join(words)):
+                assert option in known, line
+    assert shown > 30

@@ -19,6 +19,7 @@ from rpat.jobs import EvalJob, StudyJob
 from rpat.recipes import recipe
 from rpat.rundir import RunDir, read_json
 from rpat_tui import examine, selection, suites
+from rpat_tui.cli.live import follow
 from rpat_tui.examine import Ask
 from rpat_tui.home import Home
 from rpat_tui.launch import frozen, worker
@@ -928,6 +929,27 @@ def test_a_foreground_run_fails_with_the_evaluation_that_follows_it(
     said = rpat(*DIGITS, "--eval", "aa", "--note", "pace=0.001 eval.crash=2")
     assert said.code == 1
     assert said.out.splitlines()[-1].startswith("✗ r0002 failed: RuntimeError")
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_evaluation_that_is_queued_between_two_looks_is_followed(
+    home: Home, db: sqlite3.Connection, enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (n,) = enqueue(attack="aa")
+    end(db, n)
+    real, made = queries.unfinished, []
+
+    def late(*words: Any) -> list[int]:
+        if not made:  # the worker is quicker than the second look
+            made.extend(queue_evaluations(home, db))
+        elif len(made) == 1:
+            end(db, *made)
+        return real(*words)
+
+    monkeypatch.setattr(worker, "ensure", lambda _: None)
+    monkeypatch.setattr(queries, "unfinished", late)
+    assert follow(home, [n], quiet=True) == 0
+    assert queries.runs(db, numbers=made)[0]["state"] == "done"
 
 
 @pytest.fixture
