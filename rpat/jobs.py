@@ -116,7 +116,9 @@ class Job(Section):
     KIND: typing.ClassVar[str] = ""
 
     def check(self) -> None:
-        """Refuse settings that would have no effect."""
+        """Refuse settings that would have no effect, and devices that do not exist."""
+        if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
+            self.fail("device", "write auto, cpu or cuda:N")
         unused = AttackConfig()
         for name in ("bn", "closing_forward", "double_forward"):
             if getattr(self.attack, name) != getattr(unused, name):
