@@ -87,8 +87,8 @@ def _poll(
     while True:
         present = _family(db, numbers)
         show(snapshot(db, present))
-        if not queries.unfinished(db, present):
-            return
+        if not queries.unfinished(db, present) and _family(db, numbers) == present:
+            return  # nor has an evaluation been queued between the two looks
         worker.ensure(home)
         time.sleep(TICK)
 

@@ -258,8 +258,7 @@ def watch(
     from rpat_tui.store import queries
 
     with reading(home) as (place, db):
-        everything = [row["n"] for row in queries.runs(db)]
-        numbers = queries.find(db, runs) if runs else queries.unfinished(db, everything)
+        numbers = queries.find(db, runs) if runs else queries.unfinished(db)
     if not numbers:
         remark("no run is queued or running; start one with rpat run")
         return

@@ -74,7 +74,7 @@ class Worker:
                             busy_at = time.monotonic()
                         self._collect()
                         time.sleep(TICK)
-            except StoreError as error:  # a full or busy disk: the runs go on, try again
+            except (StoreError, OSError) as error:  # a full or busy disk: runs go on, try again
                 self.say(str(error))
                 time.sleep(2)
 

@@ -94,13 +94,15 @@ def enqueue(
 def depend(db: sqlite3.Connection, n: int, config: Task) -> None:
     """Let a run wait for the newest runs that make the weights it needs.
 
-    A job waits for the end of its run where it needs the final weights.
+    A job waits for the end of its run where it needs the final weights, or where there are none
+    at all yet.
     """
     if isinstance(config, Job):
-        if config.subject.run and "final" in config.subject.checkpoints:
+        if config.subject.run:
             db.execute(
-                "insert or ignore into dependencies values (?, ?, 'final')",
-                (n, config.subject.run),
+                "insert or ignore into dependencies "
+                "select ?, uid, 'final' from runs where uid = ? and (? or epoch = 0)",
+                (n, config.subject.run, "final" in config.subject.checkpoints),
             )
         return
     for fingerprint, kind in needs(config):

@@ -211,22 +211,34 @@ def subject_of(db: sqlite3.Connection, n: int) -> int:
     return int(row[0]) if row else n
 
 
-def same_job(db: sqlite3.Connection, fingerprint: str) -> int | None:
-    """Return the newest job of this identity that is done."""
+def same_job(db: sqlite3.Connection, fingerprint: str, *, keeps: bool = False) -> int | None:
+    """Return the newest job of this identity that is done or under way.
+
+    One that began before its run ended may have seen other weights, and does not count; with
+    `keeps`, neither does one that keeps no adversarial images.
+    """
     row = db.execute(
-        "select max(n) from runs where fingerprint = ? and state = 'done' and kind <> 'train'",
-        (fingerprint,),
+        "select max(n) from runs j where fingerprint = ? and kind <> 'train' "
+        "and state not in ('failed', 'stopped') "
+        "and (not ? or json_extract(config, '$.keep')) "
+        "and not exists (select 1 from runs p where p.uid = j.parent and j.started is not null "
+        "and (p.ended is null or p.ended > j.started))",
+        (fingerprint, keeps),
     ).fetchone()
     return row[0] if row else None
 
 
 def by_fingerprint(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[str, Json]:
-    """Return for each config the run that stands for it: one that is done, else the newest."""
+    """Return for each config the run that stands for it: one that is done, else the newest.
+
+    One that has failed or was stopped stands for it only where there is no other.
+    """
     marks = ", ".join("?" for _ in fingerprints)
     rows = _rows(
         db,
         "select n, id, uid, state, reason, fingerprint, epoch, epochs from runs "
-        f"where fingerprint in ({marks}) and not archived order by state = 'done', n",
+        f"where fingerprint in ({marks}) and not archived "
+        "order by state = 'done', state not in ('failed', 'stopped'), n",
         list(fingerprints),
     )
     return {row["fingerprint"]: row for row in rows}
@@ -285,14 +297,14 @@ def open_runs(db: sqlite3.Connection) -> list[Json]:
     )
 
 
-def unfinished(db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
-    """Return which of the runs will still change by themselves."""
-    marks = ", ".join("?" for _ in numbers)
+def unfinished(db: sqlite3.Connection, numbers: Sequence[int] | None = None) -> list[int]:
+    """Return which of the runs, or of all, will still change by themselves."""
+    chosen = "1" if numbers is None else f"n in ({', '.join('?' for _ in numbers)})"
     still = ", ".join("?" for _ in (*FINAL, "paused"))
     rows = db.execute(
-        f"select n from runs where n in ({marks}) and ((state not in ({still}) and not {BLOCKED}) "
-        f"or {DUE})",
-        [*numbers, *FINAL, "paused"],
+        f"select n from runs where {chosen} and ((state not in ({still}) and not {BLOCKED}) "
+        f"or {DUE}) order by n",
+        [*(numbers or ()), *FINAL, "paused"],
     )
     return [n for (n,) in rows]
 
@@ -430,7 +442,7 @@ def measurements(
     filters = {"p.dataset": dataset, "p.norm": norm, "p.model": model, "p.method": method}
     chosen = {column: value for column, value in filters.items() if value}
     clause = "".join(f" and {column} = ?" for column in chosen)
-    rows = _rows(db, f"{_MEASURED}{clause} order by p.n, e.id", list(chosen.values()))
+    rows = _rows(db, f"{_MEASURED}{clause} order by p.n, e.t, e.id", list(chosen.values()))
     groups: dict[tuple[int, str], list[Json]] = {}
     for row in rows:
         groups.setdefault((row["n"], row["checkpoint"]), []).append(row)
@@ -453,14 +465,14 @@ def _reported(rows: list[Json]) -> list[Json]:
     if network not in measured:
         network = "online" if "online" in measured else rows[0]["network"]
     rows = [row for row in rows if row["network"] == network]
-    newest = max(rows, key=lambda row: row["own"])["weights"]  # the run's own word, else any
-    return [row for row in rows if row["weights"] == newest]
+    told = [row for row in rows if row["own"]] or rows  # the run's own word, else any
+    return [row for row in rows if row["weights"] == told[-1]["weights"]]
 
 
 def _measurement(rows: list[Json], suspicious: Mapping[int, list[str]]) -> Measurement:
     first = rows[0]
     by_attack: dict[str, Json] = {}
-    for row in sorted(rows, key=lambda row: row["images"]):  # the most images count
+    for row in sorted(rows, key=lambda row: row["images"]):  # the most images, then the newest
         by_attack[row["attack"]] = row
     pgd, aa = by_attack.get("pgd"), by_attack.get("aa")
     marks = [*_marks(list(by_attack.values())), *suspicious.get(first["n"], ())]
@@ -505,8 +517,8 @@ def _row_of(
 
 _RUNS = """
 select p.n, p.id, p.seed, p.group_key, p.data_key, p.dataset, p.source, p.norm, p.model, p.method,
-    p.rpat, p.config, p.epochs, p.epoch as reached, p.state
-from runs p where p.kind = 'train' and not p.archived and p.epoch > 0
+    p.rpat, p.config
+from runs p where p.kind = 'train' and not p.archived and p.epoch > 0 and p.epoch >= p.epochs
 """
 
 
@@ -526,7 +538,8 @@ def _selected(
         best = selection.choose(epochs, rule)
         if best is None:
             continue
-        mark = f"best by {rule.name}" + (", selected on the test set" * (rule.split == "test"))
+        looks = rule.split == "test" and rule.score is not selection.SCORES["last"]
+        mark = f"best by {rule.name}" + ", selected on the test set" * looks
         found = [r for r in rows if (r["n"], r["network"], r["epoch"]) == (run["n"], network, best)]
         if found:
             measured = _measurement(_reported(found), suspicious)
