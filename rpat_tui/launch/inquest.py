@@ -97,6 +97,9 @@ def _lines(attempt: Any) -> int:
 
 def history(db: sqlite3.Connection, row: dict[str, Any]) -> list[Move]:
     """Return every change of a run's state, the queueing first."""
+    if row["imported"].startswith("log:"):  # its own times lie before it came here
+        what = f"imported from {row['imported'].partition(':')[2]}"
+        return [Move(row["created"], "", row["state"], what, "", "a person")]
     first = Move(row["created"], "", "queued", "", "", "a person")
     if row["parent"] and "automatic" in row["tags"]:
         first = Move(row["created"], "", "queued", "", "", "the worker")
