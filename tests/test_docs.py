@@ -9,6 +9,8 @@ from pathlib import Path
 import typer
 
 from rpat_tui.cli import app
+from rpat_tui.launch.causes import CAUSES
+from rpat_tui.store.queue import MOVES
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ROOT / "docs" / "commands.md"
@@ -44,8 +46,16 @@ def test_the_command_reference_is_the_programs_help() -> None:
 def test_the_readme_names_every_command_and_no_other() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     section = text[text.index("## Commands") : text.index("## How it works")]
-    named = set(re.findall(r"`rpat ([a-z]+)`", section))
+    named = set(re.findall(r"`rpat ([a-z-]+)`", section))
     assert named == {command.name or command.callback.__name__ for command in _registered()}
+
+
+def test_every_state_and_cause_is_explained() -> None:
+    text = (ROOT / "docs" / "states.md").read_text("utf-8")
+    for state in MOVES:
+        assert f"| `{state}` |" in text
+    for cause in CAUSES.values():
+        assert f"| `{cause.word}` | {cause.means} | {cause.remedy} |" in text
 
 
 def _registered() -> list[typer.models.CommandInfo]:
