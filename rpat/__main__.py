@@ -299,6 +299,12 @@ def describe(error: BaseException) -> dict[str, str]:
     }
 
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+DRIVER = ("CUDA error", "CUDA driver", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS", "NCCL",
+          "NVIDIA driver", "Found no NVIDIA")  # fmt: skip
+"""Words in the messages of torch's errors that say whose fault it is."""
+
+
 def _reason(error: BaseException) -> str:
     if isinstance(error, RunError):
         return error.reason
@@ -310,6 +316,11 @@ def _reason(error: BaseException) -> str:
         return "disk full"
     if isinstance(error, ImportError):
         return "import"
+    text = str(error)
+    if isinstance(error, RuntimeError) and any(word in text for word in OUT_OF_MEMORY):
+        return "out of memory"
+    if isinstance(error, RuntimeError) and any(word in text for word in DRIVER):
+        return "driver"
     return "error"
 
 

@@ -104,6 +104,7 @@ class Setting:
     env: str
     help: str
     read: Callable[[str], Any] = str
+    takes: str = "a number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,12 @@ class Value:
     help: str
 
 
+def _action(word: str) -> str:
+    if word not in ("tell", "restart"):
+        raise ValueError(word)
+    return word
+
+
 SETTINGS = (
     Setting("home", "", "RPAT_HOME", "folder of runs and database"),
     Setting("data_dir", "", "RPAT_DATA", "folder of data sets; empty: <home>/data"),
@@ -126,6 +133,15 @@ SETTINGS = (
     Setting("notify_command", "", "RPAT_NOTIFY_COMMAND", "run by a shell when a run has ended"),
     Setting("notify_webhook", "", "RPAT_NOTIFY_WEBHOOK", "URL that is sent a JSON line for it"),
     Setting("worker_idle", "20", "RPAT_WORKER_IDLE", "seconds an idle worker stays", float),
+    Setting("stuck_factor", "10", "RPAT_STUCK_FACTOR", "usual intervals without a row", float),
+    Setting(
+        "stuck_action",
+        "tell",
+        "RPAT_STUCK_ACTION",
+        "then: tell, or restart the run",
+        _action,
+        "tell or restart",
+    ),
 )
 
 
@@ -155,7 +171,7 @@ def settings(**flags: str | None) -> dict[str, Value]:
             found[s.name] = Value(s.name, s.read(value.value), value.origin, s.help)
         except ValueError:
             raise ConfigError(
-                f"setting {s.name} is {value.value!r} (from {value.origin}); write a number"
+                f"setting {s.name} is {value.value!r} (from {value.origin}); write {s.takes}"
             ) from None
     if not found["home"].value:
         found["home"] = Value("home", default_home(), "default", found["home"].help)

@@ -11,6 +11,8 @@ from typing import Any
 import typer
 
 from rpat_tui.cli import app
+from rpat_tui.launch.causes import CAUSES
+from rpat_tui.store.queue import MOVES
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ROOT / "docs" / "commands.md"
@@ -54,8 +56,16 @@ def test_the_command_reference_is_the_programs_help() -> None:
 def test_the_readme_names_every_command_and_no_other() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     section = text[text.index("## Commands") : text.index("## How it works")]
-    named = set(re.findall(r"`rpat ([a-z]+)`", section))
+    named = set(re.findall(r"`rpat ([a-z-]+)`", section))
     assert named == set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_every_state_and_cause_is_explained() -> None:
+    text = (ROOT / "docs" / "states.md").read_text("utf-8")
+    for state in MOVES:
+        assert f"| `{state}` |" in text
+    for cause in CAUSES.values():
+        assert f"| `{cause.word}` | {cause.means} | {cause.remedy} |" in text
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
@@ -72,7 +82,7 @@ def test_every_command_and_option_that_a_page_shows_exists() -> None:
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for line in re.findall(r"^(?:\$ )?(rpat .+)$", page.read_text("utf-8"), flags=re.MULTILINE):
             words = line.partition("#")[0].split()
-            if page == COMMANDS or not words[1].isalpha():
+            if page == COMMANDS or not words[1].replace("-", "").isalpha():
                 continue
             shown += 1
             assert " ".join(words[1:3]) in names or words[1] in names, line

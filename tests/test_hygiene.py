@@ -115,11 +115,11 @@ def test_a_light_module_imports_the_standard_library_alone(module: str) -> None:
     assert tops(modules(f"import {module}")) - bare <= OWN | sys.stdlib_module_names
 
 
-def test_the_attendant_knows_three_modules_of_the_core() -> None:
+def test_the_attendant_knows_three_modules_of_the_core_and_one_of_its_own() -> None:
     found = {name for name in modules("import rpat_tui.launch.attend") if name.startswith("rpat")}
     assert found == {
         "rpat", "rpat.identity", "rpat.journal", "rpat.rundir",
-        "rpat_tui", "rpat_tui.launch", "rpat_tui.launch.attend",
+        "rpat_tui", "rpat_tui.launch", "rpat_tui.launch.attend", "rpat_tui.launch.oom",
     }  # fmt: skip
 
 

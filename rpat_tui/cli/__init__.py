@@ -11,7 +11,9 @@ from rpat.errors import RpatError
 from rpat_tui.cli import (
     compare,
     evaluate,
+    explain,
     export,
+    origins,
     queue,
     reference,
     runs,
@@ -48,7 +50,20 @@ def root(
     """Adversarial training: compose runs, launch them, watch them, get the tables."""
 
 
-for module in (queue, steer, runs, evaluate, study, suite, compare, export, reference, work):
+for module in (
+    queue,
+    steer,
+    runs,
+    explain,
+    origins,
+    evaluate,
+    study,
+    suite,
+    compare,
+    export,
+    reference,
+    work,
+):
     module.register(app)
 
 

@@ -20,13 +20,14 @@ from types import FrameType
 from rpat.errors import StoreError
 from rpat.identity import Identity, process_identity
 from rpat_tui.home import Home, settings
-from rpat_tui.launch import devices
+from rpat_tui.launch import control, devices
 from rpat_tui.launch.automatic import queue_evaluations
 from rpat_tui.launch.locks import held, holder
 from rpat_tui.launch.notify import tell
 from rpat_tui.launch.reconcile import reconcile
+from rpat_tui.launch.stuck import Watch
 from rpat_tui.store import db as database
-from rpat_tui.store import queue
+from rpat_tui.store import queries, queue
 
 TICK = 0.5
 """Seconds between two looks."""
@@ -43,6 +44,8 @@ class Worker:
         self.children: list[subprocess.Popen[bytes]] = []
         self.grace = str(settings()["stop_grace"].value)
         self.leaving = False
+        self.watch = Watch(settings()["stuck_factor"].value)
+        self.restarts_stuck = settings()["stuck_action"].value == "restart"
 
     def run(self) -> bool:
         """Work until idle or told to leave; returns False when another worker lives."""
@@ -66,7 +69,8 @@ class Worker:
             try:
                 with database.opened(self.home) as db:
                     while not self.leaving and time.monotonic() - busy_at < self.idle:
-                        reconcile(self.home, db)
+                        reconcile(self.home, db, watch=self.watch)
+                        self._restart_stuck(db)
                         queue_evaluations(self.home, db)
                         tell(db, self.say)
                         self._start_queued(db)
@@ -77,6 +81,12 @@ class Worker:
             except (StoreError, OSError) as error:  # a full or busy disk: runs go on, try again
                 self.say(str(error))
                 time.sleep(2)
+
+    def _restart_stuck(self, db: sqlite3.Connection) -> None:
+        """End runs that are stuck, where the settings ask for it; the verdict queues them again."""
+        for n in queries.stuck(db) if self.restarts_stuck else ():
+            if control.restart(self.home, db, n):
+                self.say(f"{queue.name_of(n)} is stuck and is started again")
 
     def _start_queued(self, db: sqlite3.Connection) -> None:
         busy = queue.busy_slots(db)
