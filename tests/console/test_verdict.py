@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from rpat_tui.launch.causes import CAUSES
+from rpat.__main__ import describe
+from rpat.errors import ConfigError, RunError
+from rpat_tui.launch.causes import CAUSES, recognise
 from rpat_tui.launch.verdict import PATIENCE, RESTARTS, Evidence, judge
 
 LATER = PATIENCE + 1
@@ -298,3 +300,31 @@ def test_a_stuck_run_that_still_saved_its_work_is_queued_again_too() -> None:
 def test_a_shorter_silence_is_no_remark(quiet: float) -> None:
     evidence = Evidence(attempt=1, ready=True, trainer=True, quiet=quiet, patience=600.0)
     assert judge(evidence).reason == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "cause"),
+    [
+        (RuntimeError("CUDA error: an illegal memory access"), "driver", "driver"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "driver", "driver"),
+        (RuntimeError("NCCL error in: ProcessGroupNCCL.cpp"), "driver", "driver"),
+        (RuntimeError("CUDA out of memory. Tried to"), "out of memory", "gpu memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            "out of memory", "host memory",
+        ),
+        (MemoryError(), "out of memory", "host memory"),
+        (ModuleNotFoundError("No module named 'x'"), "import", "import"),
+        (OSError(28, "No space left on device"), "disk full", "disk full"),
+        (OSError(122, "Disk quota exceeded"), "disk full", "disk full"),
+        (RunError("cifar10 is not there", "data"), "data", "data"),
+        (ConfigError("lr is -1"), "config", "config"),
+        (KeyError("x"), "error", ""),
+    ],
+)  # fmt: skip
+def test_what_the_core_journals_is_understood(
+    error: BaseException, reason: str, cause: str
+) -> None:
+    said = describe(error)
+    assert said["reason"] == reason
+    assert recognise(said["reason"], said["message"]) == cause
