@@ -742,7 +742,8 @@ def test_every_command_that_lists_has_json() -> None:
     names = set()
     for path, function in commands():
         names.add(path[0])
-        if path[0] not in acting:
+        steering = path[0] == "queue" and path[-1] != "show"
+        if path[0] not in acting and not steering:
             assert "json" in function.__annotations__, f"rpat {' '.join(path)} has no --json"
     assert {"run", "list", "show", "metrics", "table", "doctor", "config"} <= names
 
