@@ -12,6 +12,7 @@ from rpat_tui.cli import (
     compare,
     evaluate,
     export,
+    machine,
     queue,
     reference,
     runs,
@@ -48,7 +49,19 @@ def root(
     """Adversarial training: compose runs, launch them, watch them, get the tables."""
 
 
-for module in (queue, steer, runs, evaluate, study, suite, compare, export, reference, work):
+for module in (
+    queue,
+    steer,
+    runs,
+    evaluate,
+    study,
+    suite,
+    compare,
+    export,
+    reference,
+    machine,
+    work,
+):
     module.register(app)
 
 
