@@ -71,6 +71,8 @@ def lines(found: dict[str, Any], width: int, *, glyphs: bool = True) -> list[Tex
             start.append_text(_use(card, glyphs))
             start.append(f"  {_memory(card):>9}  {_with(card['temperature_c'], 'C'):>4}")
             start.append(f"  {_with(card['power_w'], 'W'):>5}  ")
+            if not glyphs:
+                start = Text(start.plain.replace("–", "-"))
             start.append_text(_who(card, width - start.cell_len))
             out.append(start)
     if found["cpu"]:
@@ -119,7 +121,7 @@ def _use(card: dict[str, Any], glyphs: bool) -> Text:
 
     use = card["utilisation"]
     if use is None:
-        return Text(f"{'':{CELLS}}    –" if glyphs else f"{'':{CELLS}}    -")
+        return Text(f"{'':{CELLS}}    –")
     foreign = card["others_mb"] > 0 and not card["runs"]
     drawn = bar(use / 100, CELLS, glyphs=glyphs, foreign=foreign)
     return Text.assemble((drawn, "yellow" if foreign else "green"), f" {use:>3}%")
@@ -128,12 +130,12 @@ def _use(card: dict[str, Any], glyphs: bool) -> Text:
 def _memory(card: dict[str, Any]) -> str:
     used, total = card["used_mb"], card["memory_mb"]
     if total is None:
-        return "?"
-    return f"{'?' if used is None else round(used / 1024)}/{round(total / 1024)}G"
+        return "–"
+    return f"{'–' if used is None else round(used / 1024)}/{round(total / 1024)}G"
 
 
 def _with(value: float | None, unit: str) -> str:
-    return "?" if value is None else f"{value}{unit}"
+    return "–" if value is None else f"{value}{unit}"
 
 
 def gigabytes(mb: float) -> str:

@@ -15,13 +15,16 @@ from rpat_tui.launch.cards import Card, Process, Reader
 from rpat_tui.launch.devices import Busy, Rules, Slot, Waiting, card_of
 from rpat_tui.store import queue
 from rpat_tui.store.db import transaction
-from rpat_tui.store.memory import Head, Needs, Occupant
+from rpat_tui.store.memory import Needs, Occupant
 
 FRESH = 1.0
 """Seconds for which a reading of the cards is good enough to start runs from."""
 
-LATELY = 5.0
+LATELY = 2.0
 """Seconds for which it is good enough to tell whether there may be a place at all."""
+
+LEAVING = 30.0
+"""Seconds that the processes of a run that has ended have to leave their card."""
 
 HIDDEN_MB = 2048
 """Memory in use on a card that shows no process, from which on somebody must be there."""
@@ -67,19 +70,24 @@ def _lives(who: Identity) -> bool:
     return is_alive(who) is True
 
 
-def use_of(card: Card, here: Sequence[int], pids: Mapping[int, int]) -> Use:
+def use_of(
+    card: Card, here: Sequence[int], pids: Mapping[int, int], former: Collection[int] = ()
+) -> Use:
     """Return who uses a card; `here` are the runs that have a slot on it, `pids` our processes.
 
+    `former` are processes of runs that have just ended: on their way out, and nobody's.
     A process that this machine's /proc does not know (another container's, or ours under another
     number) is taken for ours where a run of ours has a place on the card.
     """
     runs: dict[int, int | None] = dict.fromkeys(here)
     others, unknown = [], []
     for process in card.processes or ():
-        root = processes.root_of(process.pid, pids)
-        if root is not None:
+        root = processes.root_of(process.pid, {*pids, *former})
+        if root is not None and root in pids:
             n = pids[root]
             runs[n] = _sum(runs.get(n), process.used_mb)
+        elif root is not None:
+            continue
         elif here and not processes.exists(process.pid):
             unknown.append(process)
         else:
@@ -112,6 +120,7 @@ class Box:
         """Whether a card was ever seen: one that is away does not send its runs to the CPU."""
         self._cards: list[Card] = []
         self._read_at = float("-inf")
+        self._seen: dict[int, float] = {}
         self.avoided: dict[str, str] = {}
         """The cards that were left to others at the last look, and who these are."""
 
@@ -128,22 +137,26 @@ class Box:
         if any(card.processes for card in cards):
             for run in occupants:
                 pids |= living(run)
+        now = self.clock()
+        self._seen |= dict.fromkeys(pids, now)
+        self._seen = {pid: t for pid, t in self._seen.items() if now - t < LEAVING}
         found = {}
         for card in cards:
             here = [run.n for run in occupants if card_of(run.slot) == card.place]
-            found[card.place] = use_of(card, here, pids)
+            found[card.place] = use_of(card, here, pids, self._seen)
         return found
 
     def take(self, db: sqlite3.Connection, worker: Identity) -> list[Starting]:
         """Take the queued runs that may start now; each is `starting` in its slot afterwards."""
-        if queue.ALL in queue.holds(db) or not self._may_have_room(queue.busy_slots(db)):
+        if queue.ALL in queue.holds(db) or not queue.any_ready(db):
             return []
-        if not self._heads(db):
+        if not self._most(queue.busy_slots(db)):
             return []
         cards = self.cards()
         started = []
         with transaction(db):
-            heads = {head.n: head for head in self._heads(db)}
+            most = self._most(queue.busy_slots(db))
+            heads = {head.n: head for head in self.needs.heads(db, most)}
             occupants = self.needs.occupants(db)
             uses = self.uses(cards, occupants)
             self.avoided = self._avoided(uses)
@@ -163,16 +176,11 @@ class Box:
                     started.append(Starting(head.n, head.name, slot))
         return started
 
-    def _may_have_room(self, busy: Collection[str]) -> bool:
-        """Return whether it is worth a closer look: some place is not taken."""
+    def _most(self, busy: Collection[str]) -> int:
+        """Return how many runs of one device can start at most: the places that are not taken."""
         on_cpu = sum(not card_of(slot) for slot in busy)
-        places = self._places_a_card() * len(self.cards(LATELY))
-        return on_cpu < self.rules.cpu_slots or len(busy) - on_cpu < places
-
-    def _heads(self, db: sqlite3.Connection) -> list[Head]:
-        """Return as many queued runs of each device as there can be places."""
-        most = max(1, self.rules.cpu_slots, self._places_a_card() * len(self._cards))
-        return self.needs.heads(db, most)
+        on_cards = self._places_a_card() * len(self.cards(LATELY)) - (len(busy) - on_cpu)
+        return max(0, self.rules.cpu_slots - on_cpu, on_cards)
 
     def _places_a_card(self) -> int:
         return self.rules.runs_per_gpu or devices.CROWD
@@ -197,7 +205,7 @@ def who(use: Use) -> str:
 
 
 def survey(db: sqlite3.Connection | None, cards: Sequence[Card], rules: Rules) -> dict[str, Any]:
-    """Return who uses each place of this machine, for people and programs; without a home: cards."""
+    """Return who uses each place of this machine; without a home: what the cards say."""
     occupants = Needs().occupants(db) if db else []
     holds = queue.holds(db) if db else {}
     uses = Box(rules, lambda: list(cards)).uses(cards, occupants)

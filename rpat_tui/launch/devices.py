@@ -111,10 +111,14 @@ def plan(
         return []
     box = _Box(cards, busy, rules, others or {}, holds)
     on_cpu = ("cpu",) if (bool(cards) if gpus is None else gpus) else ("cpu", "auto")
-    starts = []
+    starts, hopeless = [], set()
     for run in waiting:
+        if run.device in hopeless:  # places only become fewer
+            continue
         slot = box.cpu_slot() if run.device in on_cpu else box.card_slot(run)
-        if slot is not None:
+        if slot is None:
+            hopeless.add(run.device)
+        else:
             box.fill(slot, run)
             starts.append(Start(run.run, slot))
     return starts
@@ -169,7 +173,7 @@ class _Box:
             if not self._fits(card, mine, run):
                 full.add(card.place)
                 continue
-            key = (len(mine), (card.used_mb or 0) - (card.memory_mb or 0), card.index)
+            key = (len(mine), _taken(card, mine) - (card.memory_mb or 0), card.index)
             if best is None or key < best[0]:
                 best = key, Slot(name, card.place, card.uuid or "")
         if best is None:
@@ -194,17 +198,19 @@ class _Box:
         """Return whether a card has the memory, where memory decides."""
         if self.rules.runs_per_gpu != AUTO:
             return True
-        room, used = self._room(card), card.used_mb or 0
-        if not mine and (run.need_mb is None or room is None):
-            return True
+        room = self._room(card)
         if run.need_mb is None or room is None:
+            return not mine
+        if any(other.need_mb is None for other in mine):
             return False
-        total = run.need_mb + max(0, used - sum(other.used_mb or 0 for other in mine))
-        for other in mine:
-            if other.need_mb is None:
-                return False
-            total += max(other.need_mb, other.used_mb or 0)
-        return total <= room
+        return _taken(card, mine) + run.need_mb <= room
+
+
+def _taken(card: Card, mine: Sequence[Busy]) -> int:
+    """Return the memory of a card that is in use, or that our runs on it may still take."""
+    used = card.used_mb or 0
+    rest = max(0, used - sum(run.used_mb or 0 for run in mine))
+    return rest + sum(max(run.need_mb or 0, run.used_mb or 0) for run in mine)
 
 
 def _may_use(device: str, card: str) -> bool:

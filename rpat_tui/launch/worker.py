@@ -54,7 +54,10 @@ class Worker:
             with held(self.home.worker_lock, dict(self.me)) as free:
                 if not free:
                     return False
-                self._work()
+                try:
+                    self._work()
+                finally:
+                    self.monitor.close()
             # Whoever queued a run while the lock was still held counts on this worker.
             with database.opened(self.home) as db:
                 if self.leaving or not queue.work_left(db):

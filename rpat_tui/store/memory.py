@@ -91,11 +91,11 @@ class Needs:
             f"where r.state in ({marks}) and r.slot <> '' order by r.n",
             OPEN,
         ).fetchall()
-        return [
-            Occupant(n, name, slot, number, *map(_parsed, who), self._need(*measure))
-            for n, name, slot, number, *rest in rows
-            for who, measure in [(rest[:3], rest[3:])]
-        ]
+        found = []
+        for n, name, slot, number, trainer, attendant, launcher, *measure in rows:
+            known = _parsed(trainer), _parsed(attendant), _parsed(launcher)
+            found.append(Occupant(n, name, slot, number, *known, self._need(*measure)))
+        return found
 
     def _need(
         self, own: int | None, like: str, scale: float, settled: int, greedy: int

@@ -137,6 +137,11 @@ def take(
     return row[0], row[1]
 
 
+def any_ready(db: sqlite3.Connection) -> bool:
+    """Return whether a run could start if there was a place for it."""
+    return db.execute(f"select 1 from runs where {READY} limit 1").fetchone() is not None
+
+
 def waiting(db: sqlite3.Connection) -> list[int]:
     """Return the queued runs in the order in which they would be taken."""
     return [n for (n,) in db.execute(f"select n from runs where state = 'queued' order by {ORDER}")]
