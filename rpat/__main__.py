@@ -119,13 +119,14 @@ def _evaluate(
 def _study(
     run: RunDir, job: StudyJob, data: Any, log: Journal, device: Any, guard: Guard, saved: Any
 ) -> tuple[int, int]:
-    """Look closer at weights that exist; returns no epochs, and the passes made."""
-    from rpat.assess import chosen_images
+    """Look closer at weights that exist; returns no epochs, and the batches done."""
+    from rpat.assess import chosen_images, split_of
     from rpat.studies.job import study
 
     chosen = chosen_images(job, data).to(device)
     subjects = _subjects(run, job, data, chosen, log)
-    return 0, study(run, job, chosen, subjects, log, device, guard)
+    of = len(split_of(job, data))
+    return 0, study(run, job, chosen, subjects, log, device, guard, of=of)
 
 
 def _subjects(run: RunDir, job: Any, data: Any, chosen: Any, log: Journal) -> list[Any]:

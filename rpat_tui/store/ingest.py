@@ -157,6 +157,8 @@ class _Batch:
 
     def study(self, record: Record) -> None:
         """Keep what a study measured."""
+        if record["step"] > self.limit:
+            return
         body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
         self.db.execute(
             "insert or ignore into studies values (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -323,7 +325,7 @@ def _summarise(
 
 
 def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: float) -> None:
-    """Forget points and evaluations of earlier attempts beyond a step, and count again.
+    """Forget points, evaluations and studies of earlier attempts beyond a step; count again.
 
     Points beyond `limit` are a later attempt's and stay.
     """
@@ -338,6 +340,10 @@ def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: 
             _summarise(db, series, rows)
     db.execute(
         "delete from evaluations where run = ? and attempt < ? and step > ?", (n, attempt, step)
+    )
+    db.execute(
+        "delete from studies where run = ? and attempt < ? and json_extract(body, '$.step') > ?",
+        (n, attempt, step),
     )
     if attempt > 1 and limit == float("inf"):
         db.execute(
