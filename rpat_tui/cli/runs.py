@@ -351,6 +351,9 @@ def metrics(
     name: Annotated[list[str] | None, typer.Option("--name", help="Only this metric.")] = None,
     json: JsonOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV: name,epoch,step,value.")] = False,
+    machine: Annotated[
+        bool, typer.Option("--machine", help="What it uses: card, memory, processor.")
+    ] = False,
     home: HomeOption = None,
 ) -> None:
     """Print a run's metrics.
@@ -361,6 +364,9 @@ def metrics(
 
     with reading(home) as (_, db):
         n = queries.find(db, [run])[0]
+        if machine:
+            _print_samples(queries.latest_samples(db, [n])[n], name or [], json, csv)
+            return
         points = queries.metrics(db, n, name or ()) if json or csv else []
         summary = queries.summaries(db, n)
     if json:
@@ -382,6 +388,38 @@ def metrics(
                 _number(s["min_value"]), str(s["min_epoch"] or "–"), str(s["points"]),
             )  # fmt: skip
         console().print(table)
+
+
+def _print_samples(
+    samples: dict[str, dict[str, Any]], names: list[str], json: bool, csv: bool
+) -> None:
+    """Print the newest and the highest sample of each name."""
+    from rpat_tui.store.queries import iso
+
+    rows = [
+        {"name": name, "device": s["device"], "t": iso(s["t"]), "value": s["value"],
+         "peak": s["peak"]}
+        for name, s in samples.items()
+        if not names or name in names
+    ]  # fmt: skip
+    if json:
+        print_json(rows)
+        return
+    if csv:
+        writer = csv_format.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["name", "device", "t", "value", "peak"])
+        writer.writerows([list(row.values()) for row in rows])
+        return
+    if not rows:
+        remark("no samples yet; the worker takes them while a run trains (rpat config)")
+        return
+    table = plain_table("sample", "on", "newest", "highest", "at", right=("newest", "highest"))
+    for row in rows:
+        table.add_row(
+            row["name"], row["device"], _number(row["value"]), _number(row["peak"]),
+            clock(samples[row["name"]]["t"]),
+        )  # fmt: skip
+    console().print(table)
 
 
 def _number(value: float | None) -> str:

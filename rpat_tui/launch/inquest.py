@@ -13,6 +13,7 @@ from typing import Any
 from rpat.rundir import RunDir
 from rpat_tui.home import Home
 from rpat_tui.launch.card import Facts, Place
+from rpat_tui.launch.devices import card_of
 from rpat_tui.launch.locks import holder
 from rpat_tui.store import queries, queue
 
@@ -160,17 +161,22 @@ def _dependency(needed: dict[str, Any]) -> str:
 
 
 def _slots(db: sqlite3.Connection, device: str) -> list[str]:
-    """Return what keeps a device from taking the run."""
-    from rpat_tui.home import settings
-    from rpat_tui.launch import devices
+    """Return what keeps a device from taking the run: no such place, or every one is taken."""
+    from rpat_tui.launch.box import rules
+    from rpat_tui.launch.cards import read_cards, visible_devices
 
-    fitting = [s for s in devices.slots(settings()["cpu_slots"].value) if device in s.takes]
+    known, cards = rules(), [card.place for card in read_cards(visible_devices())]
+    on_cpu = device == "cpu" or (device == "auto" and not cards)
+    fitting = [f"cpu:{i}" for i in range(known.cpu_slots)] if on_cpu else cards
+    if device.startswith("cuda"):
+        wanted = device if ":" in device else f"{device}:0"
+        fitting = [place for place in cards if place == wanted]
     if not fitting:
         return [f"this machine has no slot for device {device}"]
     busy = queue.busy_slots(db)
-    if all(slot.name in busy for slot in fitting):
-        names = ", ".join(slot.name for slot in fitting)
-        return [f"every slot that fits is busy ({names})"]
+    taken = {place for place in fitting if any((card_of(s) or s) == place for s in busy)}
+    if taken == set(fitting) and (on_cpu or known.runs_per_gpu == 1):
+        return [f"every slot that fits is busy ({', '.join(fitting)})"]
     return []
 
 

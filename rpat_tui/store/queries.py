@@ -135,6 +135,33 @@ def summaries(db: sqlite3.Connection, n: int) -> list[Json]:
     )
 
 
+def samples(
+    db: sqlite3.Connection, n: int, name: str | None = None, since: float | None = None
+) -> list[Json]:
+    """Return what was seen of a run's card and processes: `{device, name, t, value}`, by time."""
+    return _rows(
+        db,
+        "select device, name, t, value from samples where run = ?1 and name = coalesce(?2, name) "
+        "and t > coalesce(?3, -1) order by t, name",
+        [n, name, since],
+    )
+
+
+def latest_samples(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, dict[str, Json]]:
+    """Return each run's samples by name: device, time and newest value, and the peak of all."""
+    out: dict[int, dict[str, Json]] = {n: {} for n in numbers}
+    marks = ", ".join("?" for _ in numbers)
+    for aggregate in ("max(t) as t, value, device", "max(value) as peak"):
+        for row in _rows(
+            db,
+            f"select run, name, {aggregate} from samples where run in ({marks}) "
+            "group by run, name order by run, name",
+            list(numbers),
+        ):
+            out[row.pop("run")].setdefault(row.pop("name"), {}).update(row)
+    return out
+
+
 def evaluations(db: sqlite3.Connection, n: int) -> list[Json]:
     """Return the evaluations of a run's weights, oldest first, whichever job made them.
 
