@@ -32,9 +32,15 @@ from rpat_tui.store.queue import FINAL, OPEN
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from rpat_tui.charts.axes import Limits
+
 TICK = 0.5
 ROWS = 24
 """Runs shown at once; the others are counted."""
+CURVES = 8
+"""Runs whose curves are drawn."""
+CHART_FROM = (100, 30)
+"""Columns and rows of the smallest terminal with curves."""
 
 Row = dict[str, Any]
 
@@ -102,11 +108,37 @@ def _live(home: Home, db: sqlite3.Connection, numbers: Sequence[int]) -> None:
     from rich.live import Live
 
     out = console()
+    curves = _Curves(db)
     with Live(console=out, auto_refresh=False, transient=False) as live:
         _poll(
             home, db, numbers,
-            lambda rows: live.update(view(rows, out.width), refresh=True),
+            lambda rows: live.update(
+                view(rows, out.width, curves(rows, *out.size)), refresh=True
+            ),
         )  # fmt: skip
+
+
+class _Curves:
+    """Draws clean and PGD accuracy of the watched runs where the terminal has room for them."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        self.limits: dict[str, Limits] = {}
+
+    def __call__(self, rows: list[Row], width: int, height: int) -> RenderableType | None:
+        trained = sorted((row for row in rows if row["kind"] == "train"), key=_urgency)[:CURVES]
+        free = height - min(len(rows), ROWS) - 4
+        if width < CHART_FROM[0] or height < CHART_FROM[1] or free < 10:
+            return None
+        if not any(row["epoch"] for row in trained):
+            return None
+        from rpat_tui.charts.rich_chart import RichChart
+        from rpat_tui.cli.plot import charts_of
+
+        charts = charts_of(
+            self.db, [row["n"] for row in trained], ["clean", "pgd"], limits=self.limits
+        )
+        return RichChart(charts[0], height=min(free, 20))
 
 
 def _detached(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
@@ -145,8 +177,8 @@ def time_left(row: Row) -> float | None:
     return float(max(row["epochs"] - max(done, row["epoch"]), 0) * pace)
 
 
-def view(rows: list[Row], width: int) -> RenderableType:
-    """Return the table of runs, as wide as `width` allows."""
+def view(rows: list[Row], width: int, curves: RenderableType | None = None) -> RenderableType:
+    """Return the table of runs, as wide as `width` allows, and their curves below it."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.text import Text
@@ -188,7 +220,8 @@ def view(rows: list[Row], width: int) -> RenderableType:
             ]
         cells.append(Text(_stage(row)))
         table.add_row(*cells)
-    return Group(table, Text(_foot(rows, len(shown)), style="dim"))
+    foot = Text(_foot(rows, len(shown)), style="dim")
+    return Group(table, curves, foot) if curves else Group(table, foot)
 
 
 def _what(row: Row, wide: bool) -> str:

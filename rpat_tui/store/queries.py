@@ -111,6 +111,17 @@ def metrics(db: sqlite3.Connection, n: int, names: Sequence[str] = ()) -> list[J
     )
 
 
+def points(
+    db: sqlite3.Connection, n: int, name: str, after: int = -1
+) -> list[tuple[int, int, float | None]]:
+    """Return a metric's points after a step as (step, epoch, value), by step."""
+    return db.execute(
+        "select p.step, p.epoch, p.value from series s join points p on p.series = s.id "
+        "where s.run = ? and s.name = ? and p.step > ? order by p.step",
+        (n, name, after),
+    ).fetchall()
+
+
 def latest(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, dict[str, float | None]]:
     """Return the newest value of each metric of each run, from the summary."""
     out: dict[int, dict[str, float | None]] = {n: {} for n in numbers}

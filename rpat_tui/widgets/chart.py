@@ -1,0 +1,432 @@
+"""The chart pane: a chart that sends only the cells that changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+
+from rpat_tui.charts.axes import Limits
+from rpat_tui.charts.canvas import GLYPHS
+from rpat_tui.charts.chart import Chart, Marker, Series, View
+from rpat_tui.charts.grid import COLOURS, ROLES, Grid
+from rpat_tui.charts.palette import DARK, LIGHT
+
+SMOOTHING = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.99)
+CLASSES = {role: f"chart--{role}" for role in ROLES if role}
+NARROWEST = 1e-6
+"""The part of the whole that a zoom shows at least."""
+
+
+def _colour_rules() -> str:
+    rules = []
+    for i in range(COLOURS):
+        for kind, more in (("series", ""), ("bold", "text-style: bold;"), ("band", "")):
+            share = " 55%" if kind == "band" else ""
+            rules.append(f".chart--{kind}-{i} {{ color: {DARK[i]}{share}; {more} }}")
+            rules.append(f"&:light .chart--{kind}-{i} {{ color: {LIGHT[i]}{share}; }}")
+    return "\n    ".join(rules)
+
+
+class ChartWidget(Widget, can_focus=True):
+    """Shows lines, answers to the keys of the chart pane, and tells where its crosshair is."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(CLASSES.values())
+    DEFAULT_CSS = f"""
+    ChartWidget {{
+        height: 1fr; width: 1fr; min-width: 8; min-height: 4;
+        .chart--axis, .chart--crosshair {{ color: $foreground 45%; }}
+        .chart--label, .chart--note {{ color: $foreground 65%; }}
+        .chart--title {{ color: $foreground; text-style: bold; }}
+        .chart--focus {{ color: $foreground; text-style: bold reverse; }}
+        .chart--reading {{ color: $foreground; text-style: bold; }}
+        .chart--line {{ color: $foreground 35%; }}
+        .chart--mark {{ color: $warning; }}
+    {_colour_rules()}
+    }}
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m", "metrics", "Metrics"),
+        Binding("left_square_bracket", "smooth(-1)", "Less smooth", key_display="["),
+        Binding("right_square_bracket", "smooth(1)", "Smoother", key_display="]"),
+        Binding("plus,equals_sign", "zoom(0.5)", "Zoom in", key_display="+"),
+        Binding("minus", "zoom(2)", "Zoom out", key_display="-"),
+        Binding("h,left", "move(-1)", "Left", key_display="h"),
+        Binding("l,right", "move(1)", "Right", key_display="l"),
+        Binding("i", "inspect", "Inspect"),
+        Binding("escape", "leave", "Leave inspect", show=False),
+        Binding("Y", "log", "Log y"),
+        Binding("w", "axis", "X axis"),
+        Binding("f", "follow", "Follow live"),
+        Binding("b", "best", "Best markers"),
+        Binding("0", "reset", "Reset view"),
+    ]
+
+    @dataclass
+    class CrosshairMoved(Message):
+        """The crosshair is at another place, or gone (None); other charts may follow."""
+
+        chart: ChartWidget
+        x: float | None
+
+        @property
+        def control(self) -> ChartWidget:
+            """The chart whose crosshair moved."""
+            return self.chart
+
+    @dataclass
+    class MetricsAsked(Message):
+        """The user wants to choose metrics."""
+
+        chart: ChartWidget
+
+    @dataclass
+    class AxisAsked(Message):
+        """The user wants another x axis: epoch, step or time."""
+
+        chart: ChartWidget
+
+    def __init__(
+        self,
+        *,
+        title: str = "",
+        charts: str = "braille",
+        name: str | None = None,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        """Make an empty chart; `charts` is `braille`, `block` or `ascii`."""
+        super().__init__(name=name, id=id, classes=classes)
+        self._limits = Limits()
+        self._chart = Chart([], title=title, limits=self._limits)
+        self._glyphs = _known(charts)
+        self._view = View()
+        self._following = True
+        self._grid: Grid | None = None
+        self._strips: list[Strip] = []
+        self._colours: dict[str, Style] | None = None
+
+    # ------------------------------------------------------------- data
+
+    @property
+    def charts(self) -> str:
+        """The set of characters: `braille`, `block` or `ascii`."""
+        return self._glyphs
+
+    @charts.setter
+    def charts(self, name: str) -> None:
+        self._glyphs = _known(name)
+        self._paint()
+
+    @property
+    def view(self) -> View:
+        """What is looked at."""
+        return self._view
+
+    @property
+    def chart(self) -> Chart:
+        """What is shown."""
+        return self._chart
+
+    @property
+    def following(self) -> bool:
+        """Whether a zoomed view moves along with new points."""
+        return self._following
+
+    def set_series(
+        self,
+        series: Sequence[Series],
+        *,
+        title: str | None = None,
+        planned_end: float | None = None,
+        x_name: str = "",
+        whole: bool = False,
+        focus: int | None = None,
+    ) -> None:
+        """Show other lines, or the same with more points; only what differs is sent.
+
+        The y axis never shrinks; `reset_limits` first where the lines are of another kind.
+        """
+        old = self._chart
+        self._chart = Chart(
+            series, old.markers, old.title if title is None else title, planned_end,
+            x_name=x_name, whole=whole, focus=focus, limits=self._limits,
+        )  # fmt: skip
+        if self._following:
+            self._catch_up()
+        self._paint()
+
+    def set_markers(self, markers: Sequence[Marker]) -> None:
+        """Show other signs for learning-rate drops and best values."""
+        self._chart.markers = tuple(markers)
+        self._paint()
+
+    def set_crosshair(self, x: float | None) -> None:
+        """Put the crosshair somewhere, as another chart says; posts nothing."""
+        if x != self._view.crosshair:
+            self._look(crosshair=x)
+
+    def set_smoothing(self, weight: float) -> None:
+        """Smooth with a weight in [0, 1)."""
+        self._look(smooth=weight)
+
+    def reset_limits(self) -> None:
+        """Let the y axis fit the data anew."""
+        self._limits.reset()
+
+    # ------------------------------------------------------------- keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Let escape pass to the screen unless it ends the inspection."""
+        if action == "leave":
+            return self._view.crosshair is not None
+        return True
+
+    def action_metrics(self) -> None:
+        """Ask the screen for its choice of metrics."""
+        self.post_message(self.MetricsAsked(self))
+
+    def action_axis(self) -> None:
+        """Ask the screen for the next x axis."""
+        self.post_message(self.AxisAsked(self))
+
+    def action_smooth(self, direction: int) -> None:
+        """Smooth more or less."""
+        now = min(range(len(SMOOTHING)), key=lambda i: abs(SMOOTHING[i] - self._view.smooth))
+        self._look(smooth=SMOOTHING[min(max(now + direction, 0), len(SMOOTHING) - 1)])
+
+    def action_zoom(self, factor: float) -> None:
+        """Show a smaller or larger part, around the crosshair or the newest point."""
+        low, high = self._chart.extent()
+        x0, x1 = self._window()
+        anchor = self._view.crosshair
+        if anchor is None or not x0 <= anchor <= x1:
+            newest = self._newest()
+            anchor = newest if self._following and x0 <= newest <= x1 else (x0 + x1) / 2
+        self._zoom(factor, anchor, low, high)
+
+    def _zoom(self, factor: float, anchor: float, low: float, high: float) -> None:
+        x0, x1 = self._window()
+        width = min(max((x1 - x0) * factor, (high - low) * NARROWEST), high - low)
+        self._limits.reset()  # to look closer is to want to see more of the height too
+        if width >= (high - low) * (1 - 1e-9):
+            self._look(x0=None, x1=None)
+            return
+        share = (anchor - x0) / (x1 - x0) if x1 > x0 else 0.5
+        start = min(max(anchor - share * width, low), high - width)
+        self._look(x0=start, x1=start + width)
+
+    def action_move(self, direction: int) -> None:
+        """Pan, or move the crosshair to the next point."""
+        x0, x1 = self._window()
+        if self._view.crosshair is None:
+            low, high = self._chart.extent()
+            if self._view.x0 is None:
+                return
+            width = x1 - x0
+            start = min(max(x0 + direction * width / 4, low), high - width)
+            self._following = start + width >= self._newest() and self._following
+            self._look(x0=start, x1=start + width)
+            return
+        found = self._next_point(self._view.crosshair, direction)
+        if found is not None:
+            if not x0 <= found <= x1:
+                width, (low, high) = x1 - x0, self._chart.extent()
+                start = min(max(found - width / 2, low), high - width)
+                self._view = replace(self._view, x0=start, x1=start + width)
+            self._point_at(found)
+
+    def action_inspect(self) -> None:
+        """Show or hide the crosshair, first at the newest point in sight."""
+        if self._view.crosshair is not None:
+            self._point_at(None)
+            return
+        x0, x1 = self._window()
+        newest = self._newest()
+        if math.isfinite(newest):
+            self._point_at(min(max(newest, x0), x1))
+
+    def action_leave(self) -> None:
+        """Hide the crosshair."""
+        self._point_at(None)
+
+    def action_log(self) -> None:
+        """Change between a linear and a logarithmic y axis."""
+        self._look(log_y=not self._view.log_y)
+
+    def action_follow(self) -> None:
+        """Let a zoomed view move along with new points, or hold it."""
+        self._following = not self._following
+        if self._following:
+            self._catch_up()
+            self._paint()
+
+    def action_best(self) -> None:
+        """Show or hide the markers of best values."""
+        self._look(best=not self._view.best)
+
+    def action_reset(self) -> None:
+        """Show everything, with limits that fit."""
+        self._limits.reset()
+        self._following = True
+        had = self._view.crosshair
+        self._look(x0=None, x1=None, y0=None, y1=None, crosshair=None)
+        if had is not None:
+            self.post_message(self.CrosshairMoved(self, None))
+
+    # ------------------------------------------------------------- mouse
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Zoom in at the pointer."""
+        self._wheel(event, 0.5)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Zoom out at the pointer."""
+        self._wheel(event, 2.0)
+
+    def _wheel(self, event: events.MouseEvent, factor: float) -> None:
+        place = self._under(event)
+        if place is not None:
+            event.stop()
+            self._zoom(factor, place, *self._chart.extent())
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the crosshair under the pointer."""
+        place = self._under(event)
+        if place is not None:
+            event.stop()
+            near = [s.x[abs(s.x - place).argmin()] for s in self._chart.series if s.x.size]
+            self._point_at(float(min(near, key=lambda x: abs(x - place))) if near else None)
+
+    def _under(self, event: events.MouseEvent) -> float | None:
+        area, offset = self._chart.area, event.get_content_offset(self)
+        if area is None or offset is None or not area.left <= offset.x < area.left + area.columns:
+            return None
+        return area.x_of(offset.x)
+
+    # ------------------------------------------------------------- view
+
+    def _window(self) -> tuple[float, float]:
+        low, high = self._chart.extent()
+        x0, x1 = self._view.x0, self._view.x1
+        return (low if x0 is None else x0), (high if x1 is None else x1)
+
+    def _newest(self) -> float:
+        return max((float(s.x[-1]) for s in self._chart.series if s.x.size), default=math.nan)
+
+    def _next_point(self, x: float, direction: int) -> float | None:
+        """Return the next point at least a dot away, on any line."""
+        x0, x1 = self._window()
+        area = self._chart.area
+        least = (x1 - x0) / max((area.columns if area else 1) * 2, 1)
+        found = []
+        for s in self._chart.series:
+            if direction > 0:
+                i = int(s.x.searchsorted(x + least, "left"))
+                found += [float(s.x[i])] if i < s.x.size else []
+            else:
+                i = int(s.x.searchsorted(x - least, "right")) - 1
+                found += [float(s.x[i])] if i >= 0 else []
+        return (min if direction > 0 else max)(found, default=None)
+
+    def _catch_up(self) -> None:
+        """Move a zoomed view on by quarters until it holds the newest point."""
+        newest, (x0, x1) = self._newest(), self._window()
+        if self._view.x0 is None or not math.isfinite(newest) or x0 <= newest <= x1:
+            return
+        width, (low, high) = x1 - x0, self._chart.extent()
+        quarters = math.ceil((newest - x1) / (width / 4)) if newest > x1 else 0
+        start = x0 + quarters * width / 4 if quarters else newest - width * 0.75
+        start = min(max(start, low), high - width)
+        self._view = replace(self._view, x0=start, x1=start + width)
+
+    def _point_at(self, x: float | None) -> None:
+        changed = x != self._view.crosshair
+        self._look(crosshair=x)
+        if changed:
+            self.refresh_bindings()
+            self.post_message(self.CrosshairMoved(self, x))
+
+    def _look(self, **changes: Any) -> None:
+        self._view = replace(self._view, **changes)
+        self._paint()
+
+    # ------------------------------------------------------------- painting
+
+    def on_resize(self) -> None:
+        """Draw for the new size."""
+        self._paint()
+
+    def on_focus(self) -> None:
+        """Show the focus in the title."""
+        self._look(focused=True)
+
+    def on_blur(self) -> None:
+        """Take the sign of focus away."""
+        self._look(focused=False)
+
+    def notify_style_update(self) -> None:
+        """Take the colours of a new theme."""
+        super().notify_style_update()
+        self._colours = None
+        self._strips = []  # the new colours are known only when it is drawn
+
+    def _styles(self) -> dict[str, Style]:
+        if self._colours is None:
+            self._colours = {
+                role: self.get_component_rich_style(name) for role, name in CLASSES.items()
+            }
+        return self._colours
+
+    def _made(self, grid: Grid, rows: Sequence[int] | None = None) -> list[Strip]:
+        styles, plain = self._styles(), self.rich_style
+        return [
+            Strip([Segment(text, styles.get(role, plain)) for text, role in grid.runs(y)],
+                  grid.width)
+            for y in (range(grid.height) if rows is None else rows)
+        ]  # fmt: skip
+
+    def _paint(self) -> None:
+        """Draw, and refresh the cells that differ from what is shown."""
+        width, height = self.size
+        if not (self.is_attached and width and height):
+            return
+        coloured = not self.app.no_color
+        grid = self._chart.paint(width, height, self._view, self._glyphs, coloured=coloured)
+        old, self._grid = self._grid, grid
+        if old is None or (old.width, old.height) != (width, height):
+            self._strips = self._made(grid)
+            self.refresh()
+            return
+        spans = grid.changes(old)
+        if not spans:
+            return
+        if self._strips:
+            changed = sorted({y for y, _, _ in spans})
+            for y, strip in zip(changed, self._made(grid, changed), strict=True):
+                self._strips[y] = strip
+        self.refresh(*(Region(x, y, size, 1) for y, x, size in spans))
+
+    def render_line(self, y: int) -> Strip:
+        """Return a row as it was last drawn."""
+        if not self._strips and self._grid is not None:
+            self._strips = self._made(self._grid)
+        if y < len(self._strips):
+            return self._strips[y]
+        return Strip.blank(self.size.width, self.rich_style)
+
+
+def _known(charts: str) -> str:
+    if charts not in GLYPHS:
+        raise ValueError(f"charts '{charts}' does not exist; choose {', '.join(GLYPHS)}")
+    return charts
