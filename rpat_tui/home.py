@@ -104,7 +104,7 @@ class Setting:
     env: str
     help: str
     read: Callable[[str], Any] = str
-    form: str = "a number"
+    takes: str = "a number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,12 @@ def _switch(text: str) -> str:
     if text.lower() not in words:
         raise ValueError
     return words[text.lower()]
+
+
+def _action(word: str) -> str:
+    if word not in ("tell", "restart"):
+        raise ValueError(word)
+    return word
 
 
 SETTINGS = (
@@ -160,6 +166,15 @@ SETTINGS = (
     Setting("notify_command", "", "RPAT_NOTIFY_COMMAND", "run by a shell when a run has ended"),
     Setting("notify_webhook", "", "RPAT_NOTIFY_WEBHOOK", "URL that is sent a JSON line for it"),
     Setting("worker_idle", "20", "RPAT_WORKER_IDLE", "seconds an idle worker stays", float),
+    Setting("stuck_factor", "10", "RPAT_STUCK_FACTOR", "usual intervals without a row", float),
+    Setting(
+        "stuck_action",
+        "tell",
+        "RPAT_STUCK_ACTION",
+        "then: tell, or restart the run",
+        _action,
+        "tell or restart",
+    ),
 )
 
 
@@ -189,7 +204,7 @@ def settings(**flags: str | None) -> dict[str, Value]:
             found[s.name] = Value(s.name, s.read(value.value), value.origin, s.help)
         except ValueError:
             raise ConfigError(
-                f"setting {s.name} is {value.value!r} (from {value.origin}); write {s.form}"
+                f"setting {s.name} is {value.value!r} (from {value.origin}); write {s.takes}"
             ) from None
     if not found["home"].value:
         found["home"] = Value("home", default_home(), "default", found["home"].help)

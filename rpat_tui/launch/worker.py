@@ -20,6 +20,7 @@ from types import FrameType
 from rpat.errors import StoreError
 from rpat.identity import Identity, process_identity
 from rpat_tui.home import Home, settings
+from rpat_tui.launch import control
 from rpat_tui.launch.automatic import queue_evaluations
 from rpat_tui.launch.box import Box, Starting, rules
 from rpat_tui.launch.cards import Driver, visible_devices
@@ -27,8 +28,9 @@ from rpat_tui.launch.locks import held, holder
 from rpat_tui.launch.monitor import Monitor
 from rpat_tui.launch.notify import tell
 from rpat_tui.launch.reconcile import reconcile
+from rpat_tui.launch.stuck import Watch
 from rpat_tui.store import db as database
-from rpat_tui.store import queue
+from rpat_tui.store import queries, queue
 
 TICK = 0.5
 """Seconds between two looks."""
@@ -47,6 +49,8 @@ class Worker:
         self.children: list[subprocess.Popen[bytes]] = []
         self.grace = str(settings()["stop_grace"].value)
         self.leaving = False
+        self.watch = Watch(settings()["stuck_factor"].value)
+        self.restarts_stuck = settings()["stuck_action"].value == "restart"
 
     def run(self) -> bool:
         """Work until idle or told to leave; returns False when another worker lives."""
@@ -73,7 +77,8 @@ class Worker:
             try:
                 with database.opened(self.home) as db:
                     while not self.leaving and time.monotonic() - busy_at < self.idle:
-                        reconcile(self.home, db)
+                        reconcile(self.home, db, watch=self.watch)
+                        self._restart_stuck(db)
                         queue_evaluations(self.home, db)
                         tell(db, self.say)
                         self._start_queued(db)
@@ -82,9 +87,15 @@ class Worker:
                             busy_at = time.monotonic()
                         self._collect()
                         time.sleep(TICK)
-            except StoreError as error:  # a full or busy disk: the runs go on, try again
+            except (StoreError, OSError) as error:  # a full or busy disk: runs go on, try again
                 self.say(str(error))
                 time.sleep(2)
+
+    def _restart_stuck(self, db: sqlite3.Connection) -> None:
+        """End runs that are stuck, where the settings ask for it; the verdict queues them again."""
+        for n in queries.stuck(db) if self.restarts_stuck else ():
+            if control.restart(self.home, db, n):
+                self.say(f"{queue.name_of(n)} is stuck and is started again")
 
     def _start_queued(self, db: sqlite3.Connection) -> None:
         for start in self.box.take(db, self.me):

@@ -148,7 +148,6 @@ class _Batch:
             "update runs set step = max(step, ?), epoch = max(epoch, ?) where n = ?",
             (step, completed, self.n),
         )
-
         if "stage" in record:  # a job that has no epochs
             self.db.execute(
                 "update runs set steps = ?, stage = ? where n = ?",

@@ -47,6 +47,7 @@ DUE = (
     "(kind = 'train' and state = 'done' and wants <> '' "
     "and not exists (select 1 from evaluations e where e.run = runs.n and e.attack = wants) "
     "and not exists (select 1 from runs c, json_each(c.config, '$.attacks') a "
+    "join tags t on t.run = c.n and t.tag = 'automatic' "
     "where c.parent = runs.uid and a.value = runs.wants))"
 )
 """Has ended and still waits for the evaluation that it asked for; the worker queues that."""
