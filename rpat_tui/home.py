@@ -104,7 +104,7 @@ class Setting:
     env: str
     help: str
     read: Callable[[str], Any] = str
-    form: str = "a number"
+    takes: str = "a number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +115,6 @@ class Value:
     value: Any
     origin: str
     help: str
-
-
-def _action(word: str) -> str:
-    if word not in ("tell", "restart"):
-        raise ValueError(word)
-    return word
 
 
 def _count_or_auto(text: str) -> int | str:
@@ -136,6 +130,12 @@ def _switch(text: str) -> str:
     if text.lower() not in words:
         raise ValueError
     return words[text.lower()]
+
+
+def _action(word: str) -> str:
+    if word not in ("tell", "restart"):
+        raise ValueError(word)
+    return word
 
 
 SETTINGS = (
@@ -204,7 +204,7 @@ def settings(**flags: str | None) -> dict[str, Value]:
             found[s.name] = Value(s.name, s.read(value.value), value.origin, s.help)
         except ValueError:
             raise ConfigError(
-                f"setting {s.name} is {value.value!r} (from {value.origin}); write {s.form}"
+                f"setting {s.name} is {value.value!r} (from {value.origin}); write {s.takes}"
             ) from None
     if not found["home"].value:
         found["home"] = Value("home", default_home(), "default", found["home"].help)

@@ -204,6 +204,47 @@ def who(use: Use) -> str:
     return f"pid {largest.pid}{by}{more} use{'' if more else 's'} {use.others_mb / 1024:.1f} GB"
 
 
+def in_the_way(
+    db: sqlite3.Connection, n: int, device: str, cards: Sequence[Card], rules: Rules
+) -> list[str]:
+    """Return what keeps each place that fits a queued run from taking it; nothing if one is free.
+
+    Holds are not looked at.
+    """
+    needs, busy = Needs(), queue.busy_slots(db)
+    if device == "cpu" or (device == "auto" and not cards):
+        names = [f"cpu:{i}" for i in range(rules.cpu_slots)]
+        if not names:
+            return ["this machine has no place on the CPU (cpu_slots)"]
+        taken = all(name in busy for name in names)
+        return [f"every place that fits is taken ({', '.join(names)})"] if taken else []
+    fitting = [card for card in cards if device in ("auto", "cuda", card.place)]
+    if not fitting:
+        return [f"this machine has no slot for device {device}"]
+    need, occupants = needs.need(db, n), needs.occupants(db)
+    uses = Box(rules, lambda: list(cards)).uses(fitting, occupants)
+    others = {place: use.others_mb for place, use in uses.items()}
+    memory = {n: mb for use in uses.values() for n, mb in use.runs.items()}
+    running = [Busy(slot=o.slot, need_mb=o.need_mb, used_mb=memory.get(o.n)) for o in occupants]
+    if devices.plan(
+        fitting, running, [Waiting(run=n, device=device, need_mb=need)], rules, others=others
+    ):
+        return []
+    found = []
+    for card in fitting:
+        here = [slot for slot in busy if card_of(slot) == card.place]
+        if card.problem:
+            found.append(f"{card.place}: {card.problem}")
+        elif rules.avoid_busy and uses[card.place].others_mb > devices.FOREIGN_MB:
+            found.append(f"{card.place} is left to others: {who(uses[card.place])}")
+        elif len(here) >= (rules.runs_per_gpu or devices.CROWD):
+            found.append(f"{card.place} is taken ({', '.join(sorted(here))})")
+        else:
+            what = "it is not measured yet" if need is None else f"it needs {need / 1024:.1f} GB"
+            found.append(f"{card.place} is shared with runs in {', '.join(sorted(here))}; {what}")
+    return found
+
+
 def survey(db: sqlite3.Connection | None, cards: Sequence[Card], rules: Rules) -> dict[str, Any]:
     """Return who uses each place of this machine; without a home: what the cards say."""
     occupants = Needs().occupants(db) if db else []

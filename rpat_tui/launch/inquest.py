@@ -13,7 +13,6 @@ from typing import Any
 from rpat.rundir import RunDir
 from rpat_tui.home import Home
 from rpat_tui.launch.card import Facts, Place
-from rpat_tui.launch.devices import card_of
 from rpat_tui.launch.locks import holder
 from rpat_tui.store import queries, queue
 
@@ -139,7 +138,7 @@ def waits(home: Home, db: sqlite3.Connection, row: dict[str, Any]) -> list[str]:
         if place != queue.ALL:
             found.append(f"{place} is on hold{_why(why)}")
     found += [_dependency(d) for d in queries.waits_for(db, n) if d["state"] != "done"]
-    found += _slots(db, row["device"])
+    found += _slots(db, row)
     if holder(home.worker_lock) is None:
         found.append("no worker lives: rpat worker, rpat wait or rpat watch start one")
     order = queue.waiting(db)
@@ -160,24 +159,12 @@ def _dependency(needed: dict[str, Any]) -> str:
     return f"it waits for {needed['id']}{weights}, which is {needed['state']}{tail}"
 
 
-def _slots(db: sqlite3.Connection, device: str) -> list[str]:
-    """Return what keeps a device from taking the run: no such place, or every one is taken."""
-    from rpat_tui.launch.box import rules
-    from rpat_tui.launch.cards import read_cards, visible_devices
+def _slots(db: sqlite3.Connection, row: dict[str, Any]) -> list[str]:
+    """Return what keeps every place that fits from taking the run; nothing where one is free."""
+    from rpat_tui.launch.box import in_the_way, rules
+    from rpat_tui.launch.cards import read_cards
 
-    known, cards = rules(), [card.place for card in read_cards(visible_devices())]
-    on_cpu = device == "cpu" or (device == "auto" and not cards)
-    fitting = [f"cpu:{i}" for i in range(known.cpu_slots)] if on_cpu else cards
-    if device.startswith("cuda"):
-        wanted = device if ":" in device else f"{device}:0"
-        fitting = [place for place in cards if place == wanted]
-    if not fitting:
-        return [f"this machine has no slot for device {device}"]
-    busy = queue.busy_slots(db)
-    taken = {place for place in fitting if any((card_of(s) or s) == place for s in busy)}
-    if taken == set(fitting) and (on_cpu or known.runs_per_gpu == 1):
-        return [f"every slot that fits is busy ({', '.join(fitting)})"]
-    return []
+    return in_the_way(db, row["n"], row["device"], read_cards(), rules())
 
 
 def progress(home: Home, db: sqlite3.Connection, row: dict[str, Any]) -> dict[str, Any]:

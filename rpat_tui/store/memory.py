@@ -97,6 +97,12 @@ class Needs:
             found.append(Occupant(n, name, slot, number, *known, self._need(*measure)))
         return found
 
+    def need(self, db: sqlite3.Connection, n: int) -> int | None:
+        """Return what a run needs, where that is known."""
+        self._refresh(db)
+        row = db.execute(f"select {_MEASURE} from runs where n = ?", (n,)).fetchone()
+        return self._need(*row)
+
     def _need(
         self, own: int | None, like: str, scale: float, settled: int, greedy: int
     ) -> int | None:

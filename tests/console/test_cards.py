@@ -24,7 +24,7 @@ from rpat_tui.cli import checks, machine, main
 from rpat_tui.home import Home, settings
 from rpat_tui.launch import box as boxes
 from rpat_tui.launch import cards, devices, processes, worker
-from rpat_tui.launch.box import Box, rules, survey, use_of
+from rpat_tui.launch.box import Box, in_the_way, rules, survey, use_of
 from rpat_tui.launch.cards import Card, Driver, Process, visible_only
 from rpat_tui.launch.devices import AUTO, Busy, Rules, Slot, Waiting, plan
 from rpat_tui.launch.monitor import Monitor
@@ -1002,6 +1002,25 @@ def test_gpus_as_json_has_stable_keys(say: Any) -> None:
     assert second["others"] == [{"pid": 1, "user": "somebody", "memory_mb": 22_528}]
     assert found["cards"][2]["hold"] == "for Ann"
     assert found["cpu"][0] == {"slot": "cpu:0", "run": "r0003", "hold": None}
+
+
+def test_what_is_in_the_way_of_a_run_is_said_for_each_card(
+    db: sqlite3.Connection, enqueue: Enqueue, office: None
+) -> None:
+    (n,) = enqueue(1, method="trades")
+    one, auto = Rules(), Rules(runs_per_gpu=AUTO)
+    assert in_the_way(db, n, "auto", BOX, one) == []
+    assert in_the_way(db, n, "cpu", BOX, one) == ["every place that fits is taken (cpu:0)"]
+    assert in_the_way(db, n, "cuda:9", BOX, one) == ["this machine has no slot for device cuda:9"]
+    assert in_the_way(db, n, "auto", [BOX[0], BOX[1], BOX[3]], one) == [
+        "cuda:0 is taken (cuda:0, cuda:0#1)",
+        "cuda:1 is left to others: pid 1 (somebody) uses 22.0 GB",
+        "cuda:3: GPU is lost",
+    ]
+    assert in_the_way(db, n, "cuda:0", BOX, auto) == [
+        "cuda:0 is shared with runs in cuda:0, cuda:0#1; it is not measured yet"
+    ]
+    assert in_the_way(db, n, "auto", [], Rules(cpu_slots=2)) == []
 
 
 def test_gpus_works_without_a_home_and_without_cards(

@@ -22,10 +22,8 @@ from rpat_tui.cli.explain import panel
 from rpat_tui.cli.output import console
 from rpat_tui.home import Home
 from rpat_tui.launch import oom, stuck, worker
-from rpat_tui.launch.box import Box
 from rpat_tui.launch.card import Card, Facts, Place, card
 from rpat_tui.launch.causes import CAUSES
-from rpat_tui.launch.devices import Rules
 from rpat_tui.launch.reconcile import reconcile
 from rpat_tui.store import queries, queue
 from rpat_tui.store.db import transaction
@@ -312,10 +310,12 @@ def test_a_stuck_run_is_started_again_where_the_settings_ask_for_it(
     monkeypatch.setattr(stuck, "GENEROUS", 0.2)
     monkeypatch.setenv("RPAT_STUCK_ACTION", "restart")
     (n,) = enqueue(note="hang=1")
-    here = worker.Worker(home, 0.0, Box(Rules(), list), lambda text: None)
+    here = worker.Worker(home, 0.0, worker.Box(worker.rules(), list), lambda text: None)
     here.watch.factor = 0.0
-    (taken,) = here.box.take(db, here.me)
-    here._start(db, taken)
+    with transaction(db):
+        taken = queue.take(db, "cpu:0", ("auto", "cpu"), here.me)
+    assert taken is not None
+    here._start(db, *taken, here.slots[0])
 
     def again() -> bool:
         reconcile(home, db, watch=here.watch)
