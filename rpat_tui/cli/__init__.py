@@ -8,7 +8,19 @@ import sys
 import typer
 
 from rpat.errors import RpatError
-from rpat_tui.cli import compare, evaluate, export, queue, reference, runs, study, suite, work
+from rpat_tui.cli import (
+    compare,
+    disk,
+    evaluate,
+    export,
+    keep,
+    queue,
+    reference,
+    runs,
+    study,
+    suite,
+    work,
+)
 
 app = typer.Typer(
     name="rpat",
@@ -37,7 +49,7 @@ def root(
     """Adversarial training: compose runs, launch them, watch them, get the tables."""
 
 
-for module in (queue, runs, evaluate, study, suite, compare, export, reference, work):
+for module in (queue, runs, keep, disk, evaluate, study, suite, compare, export, reference, work):
     module.register(app)
 
 

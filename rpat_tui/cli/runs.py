@@ -120,6 +120,8 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
         )
     out.print(table)
     for row in rows:
+        if row["imported"]:
+            out.print(Text(f"{row['id']} imported: {row['imported']}", style="dim"))
         if row["reason"]:
             out.print(Text(f"{row['id']} {row['state']}: {row['reason']}", style="dim"))
 
@@ -130,6 +132,8 @@ def show(run: Run, json: JsonOption = False, home: HomeOption = None) -> None:
     Its state and why, results, config, attempts, and the code it came from.
     """
     from rpat.rundir import RunDir, read_json
+    from rpat_tui.keeping import prune
+    from rpat_tui.keeping.labels import written
     from rpat_tui.store import queries
 
     with reading(home) as (where, db):
@@ -151,6 +155,8 @@ def show(run: Run, json: JsonOption = False, home: HomeOption = None) -> None:
             "jobs": [queries.public(r) for r in queries.runs(db, numbers=queries.jobs_of(db, [n]))],
             "config": queries.config_of(db, n),
         }
+        facts["pruned"] = prune.pruned(where, n)
+        facts["left_out"] = written(where, n).get("bundle", {}).get("left_out", [])
     try:
         facts["provenance"] = read_json(folder.provenance)
     except (OSError, ValueError):
@@ -160,7 +166,7 @@ def show(run: Run, json: JsonOption = False, home: HomeOption = None) -> None:
             moved["t"] = queries.iso(moved["t"])
         order = (
             "config", "results", "studies", "metrics", "provenance", "findings", "jobs",
-            "attempts", "history",
+            "attempts", "history", "pruned",
         )  # fmt: skip
         print_json({**queries.public(row), **{key: facts[key] for key in order}})
         return
@@ -192,6 +198,13 @@ def _print_run(row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None
         say(words)
     times = ((key, clock(row[key])) for key in ("created", "started", "ended"))
     say("  ".join(f"{key} {t}" for key, t in times))
+    if row["archived"]:
+        say(f"archived; rpat unarchive {row['id']} brings it back into lists and tables")
+    if row["imported"]:
+        less = [name for name in facts["left_out"] if not (folder / name).exists()]
+        say(f"imported: {row['imported']}" + (f", without {', '.join(less)}" if less else ""))
+    if facts["pruned"]:
+        say(f"pruned: {', '.join(facts['pruned'])}")
     for text in facts["weights"]:
         say(text)
     if facts["results"]:

@@ -64,6 +64,13 @@ def requeue(home: Home, db: sqlite3.Connection, n: int, *, from_start: bool = Fa
             raise ConfigError(
                 f"run {name_of(n)} is {state}; only failed and stopped runs are queued again"
             )
+        if not run.config.is_file():
+            raise ConfigError(
+                f"run {name_of(n)} has no directory; rpat undelete {name_of(n)} brings it back, "
+                "or rpat reindex forgets it"
+            )
+        if queries.is_archived(db, n):
+            raise ConfigError(f"run {name_of(n)} is archived; rpat unarchive {name_of(n)} first")
         if from_start:
             _set_aside(run.checkpoints)
         kind = db.execute("select kind from runs where n = ?", (n,)).fetchone()[0]
