@@ -18,6 +18,7 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
 
 
 def tag(
+    context: typer.Context,
     words: Annotated[
         list[str], typer.Argument(help="Runs, then +TAG to add and -TAG to remove.", metavar="RUN…")
     ],
@@ -31,6 +32,9 @@ def tag(
     from rpat_tui.keeping import labels
     from rpat_tui.store import queries
 
+    if "-h" in words:  # not an option here: -chosen is a tag to remove
+        say(context.get_help())
+        return
     add = [word[1:] for word in words if word.startswith("+")]
     remove = [word[1:] for word in words if word.startswith("-")]
     runs = [word for word in words if word[:1] not in ("+", "-")]

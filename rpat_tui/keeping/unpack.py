@@ -37,7 +37,7 @@ def unpack(file: Path, into: Path) -> Json:
         with file.open("rb") as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
             manifest = _manifest(tar)
             wanted = _files(manifest)
-            for member in tar:
+            while (member := tar.next()) is not None:
                 _take(tar, member, wanted, into)
             if wanted:
                 raise ValueError(f"{next(iter(wanted))} is missing")

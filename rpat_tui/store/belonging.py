@@ -65,15 +65,17 @@ def renew(home: Home, db: sqlite3.Connection) -> tuple[int, list[str]]:
 
     That all of it has been read is noted last, so that a crash before only repeats it.
     """
-    from rpat_tui.store import findings
+    from rpat_tui.store import findings, queries
     from rpat_tui.store.index import index_all
     from rpat_tui.store.ingest import ingest
 
     with transaction(db):
         found = index_all(db, home)
-    for n, name in db.execute("select n, id from runs").fetchall():
+    runs = db.execute("select n, id from runs").fetchall()
+    for n, name in runs:
         ingest(db, n, RunDir(home.runs / name))
-        findings.judge(db, n)
+    for n in sorted({queries.subject_of(db, n) for n, _ in runs}):
+        findings.judge(db, n)  # once the jobs about a run have been read as well
     with transaction(db):
         set_fact(db, "home", _uid(home))
         set_fact(db, "generation", str(max(generation(db), _written(home))))

@@ -215,7 +215,8 @@ def _entries(home: Home) -> list[Path]:
 def highest(home: Home, db: sqlite3.Connection) -> int:
     """Return the highest number that a run has or had: a deleted run's id names no other."""
     there = [int(e.name[1:]) for e in _entries(home) if e.name[1:].isdigit()]
-    return max([*there, int(fact(db, "highest") or 0)])
+    rows = db.execute("select coalesce(max(n), 0) from runs").fetchone()[0]
+    return max([*there, int(rows), int(fact(db, "highest") or 0)])
 
 
 def _make(home: Home, number: int, config: Task, wish: Wish, provenance: Mapping[str, Any]) -> int:
