@@ -12,11 +12,15 @@ from rpat_tui.cli import (
     compare,
     disk,
     evaluate,
+    explain,
     export,
     keep,
+    machine,
+    origins,
     queue,
     reference,
     runs,
+    steer,
     study,
     suite,
     work,
@@ -49,7 +53,23 @@ def root(
     """Adversarial training: compose runs, launch them, watch them, get the tables."""
 
 
-for module in (queue, runs, keep, disk, evaluate, study, suite, compare, export, reference, work):
+for module in (
+    queue,
+    steer,
+    runs,
+    explain,
+    origins,
+    keep,
+    disk,
+    machine,
+    evaluate,
+    study,
+    suite,
+    compare,
+    export,
+    reference,
+    work,
+):
     module.register(app)
 
 

@@ -63,14 +63,32 @@ def follow(home: Home, numbers: Sequence[int], *, quiet: bool = False) -> int:
     return 0 if all(row["state"] == "done" for row in rows) else 1
 
 
+def until_all(home: Home, numbers: Sequence[int], where: str) -> int:
+    """Wait until every run answers to a filter; 1 when one ended without ever doing so."""
+    left = set(numbers)
+    with database.opened(home) as db:
+        try:
+            while left:
+                answers = {row["n"] for row in queries.runs(db, where, numbers=sorted(left))}
+                left -= answers
+                if left and not set(queries.unfinished(db, sorted(left))) & left:
+                    return 1
+                if left:
+                    worker.ensure(home)
+                    time.sleep(TICK)
+        except KeyboardInterrupt:
+            return 130
+    return 0
+
+
 def _poll(
     home: Home, db: sqlite3.Connection, numbers: Sequence[int], show: Callable[[list[Row]], object]
 ) -> None:
     while True:
         present = _family(db, numbers)
         show(snapshot(db, present))
-        if not queries.unfinished(db, present):
-            return
+        if not queries.unfinished(db, present) and _family(db, numbers) == present:
+            return  # nor has an evaluation been queued between the two looks
         worker.ensure(home)
         time.sleep(TICK)
 
@@ -197,6 +215,8 @@ def _urgency(row: Row) -> tuple[int, int]:
 
 
 def _stage(row: Row) -> str:
+    if row["state"] == "running" and row["reason"]:
+        return "stuck?"
     if row["state"] == "running" and row["epoch"] == row["epochs"]:
         return "testing"
     return duration(row["left"]) if row["state"] == "running" else ""
@@ -213,12 +233,12 @@ class _Lines:
     """Prints a line whenever a run changes its state or ends an epoch."""
 
     def __init__(self) -> None:
-        self.seen: dict[int, tuple[str, Any]] = {}
+        self.seen: dict[int, tuple[Any, ...]] = {}
 
     def __call__(self, rows: list[Row]) -> None:
         for row in rows:
             stage = row["stage"] if row["state"] == "running" else ""
-            now = (row["state"], stage or row["epoch"])
+            now = (row["state"], stage or row["epoch"], row["reason"])
             if self.seen.get(row["n"]) == now:
                 continue
             self.seen[row["n"]] = now
@@ -234,4 +254,6 @@ class _Lines:
             head = f"{row['id']} {row['state']:<8} {_what(row, True)}"
             if row["kind"] != "train" and row["steps"]:
                 numbers = f"{row['step'] / row['steps']:.0%}  robust {_bound(row) or '–'}"
+            if row["state"] == "running" and row["reason"]:
+                head += f"  {row['reason']}"
             say(f"{head}  {numbers}" if row["epoch"] or stage else head)

@@ -83,9 +83,13 @@ def remark(text: str) -> None:
 
 def glyph(state: str) -> str:
     """Return a state's sign, in ASCII where the output cannot show more."""
+    return (GLYPHS if shows_glyphs() else PLAIN_GLYPHS)[state]
+
+
+def shows_glyphs() -> bool:
+    """Return whether the output can show more than ASCII."""
     stream = sys.__stdout__ or sys.stdout  # a live view puts a stand-in in the place of stdout
-    encoding = (stream.encoding or "ascii").lower().replace("-", "")
-    return (GLYPHS if encoding.startswith("utf") else PLAIN_GLYPHS)[state]
+    return (stream.encoding or "ascii").lower().replace("-", "").startswith("utf")
 
 
 def figure(value: float | None, digits: int = 1) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rpat.errors import ConfigError, StoreError
-from rpat.rundir import RunDir, write_json
+from rpat.rundir import RunDir, read_json, write_json
 from rpat_tui.home import Home
 from rpat_tui.keeping.labels import written
 from rpat_tui.keeping.usage import size_of
@@ -136,10 +136,8 @@ def _files(run: RunDir, checkpoint: str, network: str) -> list[Path]:
 def snapshots(home: Home, db: sqlite3.Connection) -> list[Item]:
     """Return the snapshots of code that no run refers to, here or in the trash."""
     used = set(carry.snapshots_in_use(db))
-    for folder in _listed(home.trash):
-        used.add(_snapshot_of(folder))
-    for folder in _listed(home.runs):  # those that the database does not know, too
-        used.add(_snapshot_of(folder))
+    for folder in [*_listed(home.trash), *_listed(home.runs)]:  # known to the database or not
+        used |= _snapshots_of(folder)
     return [
         Item(folder.relative_to(home.path), size_of(folder), "code that no run refers to")
         for folder in sorted(_listed(home.snapshots))
@@ -147,13 +145,13 @@ def snapshots(home: Home, db: sqlite3.Connection) -> list[Item]:
     ]
 
 
-def _snapshot_of(folder: Path) -> str:
-    from rpat.rundir import read_json
-
+def _snapshots_of(folder: Path) -> set[str]:
+    """Return the code that a run has, or had before it was moved to other code."""
     try:
-        return str(read_json(RunDir(folder).provenance).get("snapshot", ""))
+        facts = read_json(RunDir(folder).provenance)
     except (OSError, ValueError):
-        return ""
+        return set()
+    return {str(part.get("snapshot", "")) for part in (facts, *facts.get("history", []))}
 
 
 def cache(home: Home, db: sqlite3.Connection, days: float) -> list[Item]:

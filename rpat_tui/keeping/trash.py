@@ -116,6 +116,7 @@ def _delete(home: Home, db: sqlite3.Connection, n: int, stamp: str) -> None:
     with transaction(db):
         run = carry.facts(db, n)
         _refuse_living(run)
+        _waive(home, db, run)
         folder = home.runs / run["id"]
         target = _free(home.trash / f"{run['id']}-{stamp}")
         if folder.is_dir():
@@ -124,7 +125,6 @@ def _delete(home: Home, db: sqlite3.Connection, n: int, stamp: str) -> None:
             folder.rename(target)
             sync(home.trash)
             sync(home.runs)
-        _waive(home, db, run)
         carry.forget(db, n)
         set_fact(db, "highest", str(max(n, int(fact(db, "highest") or 0))))
         set_fact(db, f"deleted:{run['id']}", target.name)
@@ -134,6 +134,8 @@ def _delete(home: Home, db: sqlite3.Connection, n: int, stamp: str) -> None:
 def _waive(home: Home, db: sqlite3.Connection, job: dict[str, Any]) -> None:
     """Note that a run's evaluation was deleted: the worker shall not queue it again."""
     parent = carry.by_uid(db, job["parent"] or "")
+    if "automatic" not in written(home, job["n"])["tags"]:
+        return
     if parent is not None and (home.runs / name_of(parent)).is_dir():
         write_json(
             RunDir(home.runs / name_of(parent)).meta, written(home, parent) | {"waived": True}

@@ -141,7 +141,7 @@ def _check_run(folder: Path, entry: Json) -> None:
 
 _BESIDE: dict[str, dict[str, Any]] = {
     "meta.json": {"name": str, "note": str, "sweep": str, "tags": [str], "archived": bool},
-    "provenance.json": {"queued": float, "snapshot": str},
+    "provenance.json": {"queued": float, "snapshot": str, "history": [dict]},
 }
 """What is believed of the files beside the config, and its types."""
 

@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rpat.identity import process_identity
 from rpat.journal import VERSION, Journal
-from rpat.rundir import Attempt, RunDir, read_json
+from rpat.rundir import Attempt, RunDir, newest_code, read_json
+from rpat_tui.launch import oom
 
 RETRIES, PAUSE = 60, 1.0
 """How long the end record waits for a full disk to get some room."""
+
+LOOK = 1.0
+"""Seconds between two looks for a request to stop."""
+
+GRACE = 600.0
+"""Seconds until a trainer that ignores the request is killed; setting `stop_grace`."""
 
 
 def main(folder: str) -> int:
@@ -32,6 +41,7 @@ def main(folder: str) -> int:
     log = Journal(attempt.attendant)
     log.write("begin", v=VERSION, attempt=attempt.number, **process_identity())
     _answer_signals(attempt)
+    before = oom.counters()
     with attempt.output.open("ab", buffering=0) as output:
         trainer = subprocess.Popen(
             [sys.executable, "-m", "rpat", str(run.path)],
@@ -40,12 +50,23 @@ def main(folder: str) -> int:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            process_group=0,  # whatever it starts can be ended with it
         )
     log.write("started", **process_identity(trainer.pid))
-    code = _wait(trainer)
+    forced = _wait(trainer, attempt)
+    code = trainer.returncode
     name = signal.Signals(-code).name if code < 0 else ""
-    _write_end(log, exit_code=None if name else code, signal=name)
+    more = _memory(name, before) | ({"forced": round(forced)} if forced else {})
+    _write_end(log, exit_code=None if name else code, signal=name, **more)
     return 1 if name else code
+
+
+def _memory(signal_name: str, before: oom.Counters) -> dict[str, object]:
+    """Return how much the trainer held and, after a SIGKILL, whether the kernel sent it."""
+    facts: dict[str, object] = {"peak_mb": oom.peak_mb()}
+    if signal_name == "SIGKILL" and (found := oom.risen(before, oom.counters())) is not None:
+        facts["oom_kill"] = {"counter": found[0], "rose_by": found[1]}
+    return facts
 
 
 def _environment(run: RunDir, attempt: Attempt) -> dict[str, str]:
@@ -62,7 +83,7 @@ def _snapshot(run: RunDir) -> Path | None:
 
     An imported run names a folder of another machine, which means nothing here.
     """
-    known = _read(run.provenance)
+    known = newest_code(_read(run.provenance))
     digest, home = str(known.get("snapshot", "")), run.home
     if home is not None and re.fullmatch("[0-9a-f]{64}", digest):
         here = home / "snapshots" / digest
@@ -94,12 +115,53 @@ def _answer_signals(attempt: Attempt) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _wait(trainer: subprocess.Popen[bytes]) -> int:
-    while True:
-        try:
-            return trainer.wait()
-        except InterruptedError:
-            continue
+def _wait(trainer: subprocess.Popen[bytes], attempt: Attempt) -> float:
+    """Wait for the trainer's end; one that ignores a request to stop is killed after a while.
+
+    Returns the seconds after which it was killed, 0 where it ended by itself.
+    """
+    asked: float | None = None
+    waited = 0.0
+    while not _has_ended(trainer.pid):
+        if asked is None and attempt.stop.exists():
+            asked = time.monotonic()
+        waited = 0.0 if asked is None else time.monotonic() - asked
+        if waited > grace():
+            break
+        waited = 0.0
+    # While it is not reaped nobody else can have its number: only its own group is meant.
+    _end_group(trainer.pid)
+    trainer.wait()
+    return waited
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether a child has ended, after at most `LOOK` seconds; it is not reaped."""
+    try:
+        fd = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # no such call here
+        time.sleep(LOOK)
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        with suppress(InterruptedError):
+            return bool(select.select([fd], [], [], LOOK)[0])
+        return False
+    finally:
+        os.close(fd)
+
+
+def grace() -> float:
+    """Return the seconds that a trainer has to save its work once it was asked to stop."""
+    try:
+        return float(os.environ.get("RPAT_STOP_GRACE", ""))
+    except ValueError:
+        return GRACE
+
+
+def _end_group(leader: int) -> None:
+    """Kill what is left of the trainer's process group: workers of its own that outlive it."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _write_end(log: Journal, **values: object) -> None:

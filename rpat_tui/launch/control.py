@@ -11,25 +11,32 @@ from typing import Any
 
 from rpat.errors import ConfigError
 from rpat.identity import is_alive
-from rpat.rundir import RunDir, replace
+from rpat.rundir import Attempt, RunDir, replace
 from rpat_tui.home import Home
 from rpat_tui.store import queries
 from rpat_tui.store.db import transaction
 from rpat_tui.store.index import depend, task
 from rpat_tui.store.queue import FINAL, move, name_of
 
+SAID = {
+    "stop": "{0} saves its work and stops; rpat requeue {0} goes on",
+    "pause": "{0} saves its work and pauses; rpat resume {0} goes on",
+    "kill": "{0} is killed; rpat requeue {0} goes on from its checkpoint",
+}
+
 
 def stop(home: Home, db: sqlite3.Connection, n: int, word: str = "stop") -> str:
-    """Ask a run to save its work and end (`stop`), or end it at once (`kill`).
+    """Ask a run to save its work and end (`stop`, `pause`), or end it at once (`kill`).
 
     Returns one line that says what happens now. A run that has ended is left alone.
     """
     with transaction(db):
         state = _state(db, n)
-        if state in ("queued", "paused"):
-            move(db, n, "stopped", "on request")
-            return f"{name_of(n)} was {state}: it is stopped"
-    if state in FINAL:
+        if state == "queued" or (state == "paused" and word != "pause"):
+            new = "paused" if word == "pause" else "stopped"
+            move(db, n, new, "on request")
+            return f"{name_of(n)} was {state}: it is {new}"
+    if state in (*FINAL, "paused"):
         return f"{name_of(n)} is {state}: nothing to {word}"
     attempts = RunDir(home.runs / name_of(n)).attempts()
     if not attempts:
@@ -39,16 +46,51 @@ def stop(home: Home, db: sqlite3.Connection, n: int, word: str = "stop") -> str:
         (row for row in queries.attempts(db, n) if row["number"] == attempts[-1].number), None
     )
     _signal(known, signal.SIGKILL if word == "kill" else signal.SIGUSR1)
-    if word == "kill":
-        return f"{name_of(n)} is killed; rpat requeue {name_of(n)} goes on from its checkpoint"
-    return f"{name_of(n)} saves its work and stops; rpat requeue {name_of(n)} goes on"
+    return SAID[word].format(name_of(n))
+
+
+def resume(db: sqlite3.Connection, n: int) -> str:
+    """Queue a paused run again; it goes on where it was.
+
+    Raises `ConfigError` in any other state.
+    """
+    with transaction(db):
+        state = _state(db, n)
+        if state == "pausing":
+            raise ConfigError(f"run {name_of(n)} is still saving its work; try again in a moment")
+        if state != "paused":
+            raise ConfigError(f"run {name_of(n)} is {state}; only paused runs are resumed")
+        _refuse_archived(db, n)
+        move(db, n, "queued", "resumed")
+    return f"{name_of(n)} is queued and goes on where it was"
+
+
+def restart(home: Home, db: sqlite3.Connection, n: int) -> bool:
+    """End a run that is stuck, so that it is queued again; returns whether that was done now.
+
+    A request of a person stands: it is never replaced by this one.
+    """
+    newest = queries.attempts(db, n)[-1]
+    request = Attempt(home.runs / name_of(n), newest["number"]).stop
+    if request.exists():
+        return False
+    replace(request, lambda stream: stream.write(b"stuck"))
+    _signal(newest, signal.SIGKILL)
+    return True
 
 
 def _signal(attempt: dict[str, Any] | None, number: signal.Signals) -> None:
-    """Signal the trainer of an attempt, if it is certainly that process."""
+    """Signal the trainer of an attempt, if it is certainly that process.
+
+    SIGKILL goes to its whole process group, so that nothing it has started stays on the device.
+    """
     trainer = attempt["trainer"] if attempt else None
-    if trainer and is_alive(trainer):
-        with suppress(ProcessLookupError, PermissionError):
+    if not trainer or not is_alive(trainer):
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        if number == signal.SIGKILL and os.getpgid(trainer["pid"]) == trainer["pid"]:
+            os.killpg(trainer["pid"], number)
+        else:
             os.kill(trainer["pid"], number)
 
 
@@ -69,8 +111,7 @@ def requeue(home: Home, db: sqlite3.Connection, n: int, *, from_start: bool = Fa
                 f"run {name_of(n)} has no directory; rpat undelete {name_of(n)} brings it back, "
                 "or rpat reindex forgets it"
             )
-        if queries.is_archived(db, n):
-            raise ConfigError(f"run {name_of(n)} is archived; rpat unarchive {name_of(n)} first")
+        _refuse_archived(db, n)
         if from_start:
             _set_aside(run.checkpoints)
         kind = db.execute("select kind from runs where n = ?", (n,)).fetchone()[0]
@@ -78,6 +119,11 @@ def requeue(home: Home, db: sqlite3.Connection, n: int, *, from_start: bool = Fa
         move(db, n, "queued", "from the start" if from_start else "")
     where = "its checkpoint" if run.last.exists() else "the start"
     return f"{name_of(n)} is queued again and goes on from {where}"
+
+
+def _refuse_archived(db: sqlite3.Connection, n: int) -> None:
+    if queries.is_archived(db, n):
+        raise ConfigError(f"run {name_of(n)} is archived; rpat unarchive {name_of(n)} first")
 
 
 def _state(db: sqlite3.Connection, n: int) -> str:

@@ -46,7 +46,7 @@ def ingest(db: sqlite3.Connection, n: int, run: RunDir) -> int:
     return sum(
         _ingest_file(db, n, attempt, file)
         for attempt in run.attempts()
-        for file in ("attendant", "journal")
+        for file in ("attendant", "journal", "monitor")
     )
 
 
@@ -118,7 +118,9 @@ def _last_seq(path: Path, offset: int) -> int | None:
 
 
 def _forget(db: sqlite3.Connection, n: int) -> None:
-    for table in ("attempts", "journals", "events", "series", "evaluations", "studies", "findings"):
+    for table in (
+        "attempts", "journals", "events", "series", "evaluations", "studies", "findings", "samples",
+    ):  # fmt: skip
         db.execute(f"delete from {table} where run = ?", (n,))
     db.execute(
         "update runs set attempt = 0, epoch = 0, step = 0, steps = 0, stage = '' where n = ?", (n,)
@@ -126,7 +128,8 @@ def _forget(db: sqlite3.Connection, n: int) -> None:
 
 
 def _path(attempt: Attempt, file: str) -> Path:
-    return {"attendant": attempt.attendant, "journal": attempt.journal}[file]
+    files = {"attendant": attempt.attendant, "journal": attempt.journal, "monitor": attempt.monitor}
+    return files[file]
 
 
 def _is_known(db: sqlite3.Connection, key: tuple[int, int, str]) -> bool:
@@ -155,15 +158,14 @@ class _Batch:
 
     def add(self, file: str, record: Record) -> None:
         """Take one record; kinds that nobody queries are kept as events."""
-        handlers = _ATTENDANT if file == "attendant" else _TRAINER
-        handler = handlers.get(record["kind"])
+        handler = _HANDLERS[file].get(record["kind"])
         if handler is not None:
             try:
                 handler(self, record)
             except (KeyError, TypeError, AttributeError) as error:
                 # A line of JSON that is no record of ours must not stop the others.
                 record = {**record, "kind": "damaged", "was": record["kind"], "why": repr(error)}
-        if record["kind"] not in ("log", "epoch", "eval", "study"):
+        if record["kind"] not in ("log", "epoch", "eval", "study", "sample"):
             body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
             self.db.execute(
                 "insert or ignore into events values (?, ?, ?, ?, ?, ?, ?)",
@@ -206,7 +208,6 @@ class _Batch:
             "update runs set step = max(step, ?), epoch = max(epoch, ?) where n = ?",
             (step, completed, self.n),
         )
-
         if "stage" in record:  # a job that has no epochs
             self.db.execute(
                 "update runs set steps = ?, stage = ? where n = ?",
@@ -215,6 +216,8 @@ class _Batch:
 
     def study(self, record: Record) -> None:
         """Keep what a study measured."""
+        if record["step"] > self.limit:
+            return
         body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
         self.db.execute(
             "insert or ignore into studies values (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -270,9 +273,26 @@ class _Batch:
 
     def attendant_end(self, record: Record) -> None:
         """Note how the trainer's process ended."""
+        if record.get("forced"):
+            self.set(ending="forced", word=str(record["forced"]))
         self.set(
             exit_code=record.get("exit_code"), signal=record.get("signal", ""), ended=record["t"]
         )
+
+    # ------------------------------------------------------------- the worker's records
+
+    def sample(self, record: Record) -> None:
+        """Keep what a run's card and processes did at a moment, and the peak of its memory."""
+        t, device, values = record["t"], record["device"], record["values"]
+        self.db.executemany(
+            "insert or ignore into samples values (?, ?, ?, ?, ?)",
+            [(self.n, device, name, t, value) for name, value in values.items()],
+        )
+        if values.get("gpu/process_mb") is not None:
+            self.db.execute(
+                "update runs set memory_mb = max(coalesce(memory_mb, 0), ?) where n = ?",
+                (round(values["gpu/process_mb"]), self.n),
+            )
 
     # ------------------------------------------------------------- points
 
@@ -303,6 +323,11 @@ _ATTENDANT: dict[str, _Handler] = {
     "begin": _Batch.attendant_begin,
     "started": _Batch.attendant_started,
     "end": _Batch.attendant_end,
+}
+_HANDLERS: dict[str, dict[str, _Handler]] = {
+    "journal": _TRAINER,
+    "attendant": _ATTENDANT,
+    "monitor": {"sample": _Batch.sample},
 }
 
 
@@ -359,7 +384,7 @@ def _summarise(
 
 
 def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: float) -> None:
-    """Forget points and evaluations of earlier attempts beyond a step, and count again.
+    """Forget points, evaluations and studies of earlier attempts beyond a step; count again.
 
     Points beyond `limit` are a later attempt's and stay.
     """
@@ -374,6 +399,10 @@ def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: 
             _summarise(db, series, rows)
     db.execute(
         "delete from evaluations where run = ? and attempt < ? and step > ?", (n, attempt, step)
+    )
+    db.execute(
+        "delete from studies where run = ? and attempt < ? and json_extract(body, '$.step') > ?",
+        (n, attempt, step),
     )
     if attempt > 1 and limit == float("inf"):
         db.execute(

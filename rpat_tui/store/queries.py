@@ -13,9 +13,10 @@ from rpat.config import incidental
 from rpat.errors import ConfigError
 from rpat.recipes import reported_network
 from rpat_tui import selection
+from rpat_tui.estimate import Load, Workload
 from rpat_tui.store.belonging import fact
 from rpat_tui.store.filters import compile_filter
-from rpat_tui.store.queue import BLOCKED, DUE, FINAL, OPEN, name_of
+from rpat_tui.store.queue import BLOCKED, DUE, FINAL, OPEN, ORDER, name_of
 from rpat_tui.store.rows import Measurement
 
 Json = dict[str, Any]
@@ -155,6 +156,33 @@ def summaries(db: sqlite3.Connection, n: int) -> list[Json]:
     )
 
 
+def samples(
+    db: sqlite3.Connection, n: int, name: str | None = None, since: float | None = None
+) -> list[Json]:
+    """Return what was seen of a run's card and processes: `{device, name, t, value}`, by time."""
+    return _rows(
+        db,
+        "select device, name, t, value from samples where run = ?1 and name = coalesce(?2, name) "
+        "and t > coalesce(?3, -1) order by t, name",
+        [n, name, since],
+    )
+
+
+def latest_samples(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, dict[str, Json]]:
+    """Return each run's samples by name: device, time and newest value, and the peak of all."""
+    out: dict[int, dict[str, Json]] = {n: {} for n in numbers}
+    marks = ", ".join("?" for _ in numbers)
+    for aggregate in ("max(t) as t, value, device", "max(value) as peak"):
+        for row in _rows(
+            db,
+            f"select run, name, {aggregate} from samples where run in ({marks}) "
+            "group by run, name order by run, name",
+            list(numbers),
+        ):
+            out[row.pop("run")].setdefault(row.pop("name"), {}).update(row)
+    return out
+
+
 def evaluations(db: sqlite3.Connection, n: int) -> list[Json]:
     """Return the evaluations of a run's weights, oldest first, whichever job made them.
 
@@ -232,24 +260,51 @@ def subject_of(db: sqlite3.Connection, n: int) -> int:
     return int(row[0]) if row else n
 
 
-def same_job(db: sqlite3.Connection, fingerprint: str) -> int | None:
-    """Return the newest job of this identity that is done."""
+def same_job(db: sqlite3.Connection, fingerprint: str, *, keeps: bool = False) -> int | None:
+    """Return the newest job of this identity that is done or under way.
+
+    One that began before its run ended may have seen other weights, and does not count; with
+    `keeps`, neither does one that keeps no adversarial images.
+    """
     row = db.execute(
-        "select max(n) from runs where fingerprint = ? and state = 'done' and kind <> 'train'",
-        (fingerprint,),
+        "select max(n) from runs j where fingerprint = ? and kind <> 'train' "
+        "and state not in ('failed', 'stopped') "
+        "and (not ? or json_extract(config, '$.keep')) "
+        "and not exists (select 1 from runs p where p.uid = j.parent and j.started is not null "
+        "and (p.ended is null or p.ended > j.started))",
+        (fingerprint, keeps),
     ).fetchone()
     return row[0] if row else None
 
 
 def by_fingerprint(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[str, Json]:
-    """Return for each config the run that stands for it: one that is done, else the newest."""
+    """Return for each config the run that stands for it: one that is done, else the newest.
+
+    One that has failed or was stopped stands for it only where there is no other.
+    """
     marks = ", ".join("?" for _ in fingerprints)
     rows = _rows(
         db,
         "select n, id, uid, state, reason, fingerprint, epoch, epochs from runs "
-        f"where fingerprint in ({marks}) and not archived order by state = 'done', n",
+        f"where fingerprint in ({marks}) and not archived and imported not like 'log:%' "
+        "order by state = 'done', state not in ('failed', 'stopped'), n",
         list(fingerprints),
     )
+    return {row["fingerprint"]: row for row in rows}
+
+
+def twins(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[str, Json]:
+    """Return for each config a run that has trained it, trains it or will: the best first."""
+    states = ("done", "running", "pausing", "starting", "queued")
+    marks = ", ".join("?" for _ in fingerprints)
+    rows = _rows(
+        db,
+        "select n, id, state, fingerprint, wants from runs where kind = 'train' "
+        f"and fingerprint in ({marks}) and state in ({', '.join('?' for _ in states)}) "
+        "and not archived and imported not like 'log:%' order by n desc",
+        [*fingerprints, *states],
+    )
+    rows.sort(key=lambda row: states.index(row["state"]), reverse=True)
     return {row["fingerprint"]: row for row in rows}
 
 
@@ -275,6 +330,47 @@ def transitions(db: sqlite3.Connection, n: int) -> list[Json]:
     for row in rows:
         row["evidence"] = json.loads(row["evidence"])
     return rows
+
+
+def moves_for(db: sqlite3.Connection, n: int, cause: str, new: str = "queued") -> int:
+    """Return how often a run was moved to a state for a cause."""
+    row = db.execute(
+        "select count(*) from transitions where run = ? and new = ? "
+        "and json_extract(evidence, '$.cause') = ?",
+        (n, new, cause),
+    ).fetchone()
+    return int(row[0])
+
+
+def stuck(db: sqlite3.Connection) -> list[int]:
+    """Return the running runs that the worker has called stuck."""
+    rows = db.execute(
+        "select n from runs where state = 'running' and reason <> '' and "
+        "(select json_extract(t.evidence, '$.cause') from transitions t where t.run = runs.n "
+        "order by t.id desc limit 1) = 'stuck'"
+    )
+    return [n for (n,) in rows]
+
+
+def waits_for(db: sqlite3.Connection, n: int) -> list[Json]:
+    """Return the runs that a run waits for; `id` is None where one is gone."""
+    return _rows(
+        db,
+        "select r.id, r.state, d.checkpoint from dependencies d "
+        "left join runs r on r.uid = d.needs where d.run = ? order by r.n",
+        [n],
+    )
+
+
+def attendant_end(db: sqlite3.Connection, n: int, attempt: int) -> Json:
+    """Return the attendant's last word about an attempt, or nothing."""
+    row = db.execute(
+        "select body from events where run = ? and attempt = ? and file = 'attendant' "
+        "and kind = 'end' order by seq desc limit 1",
+        (n, attempt),
+    ).fetchone()
+    said: Json = json.loads(row[0]) if row else {}
+    return said
 
 
 def events(db: sqlite3.Connection, n: int, kinds: Sequence[str] = ()) -> list[Json]:
@@ -306,14 +402,14 @@ def open_runs(db: sqlite3.Connection) -> list[Json]:
     )
 
 
-def unfinished(db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
-    """Return which of the runs will still change by themselves."""
-    marks = ", ".join("?" for _ in numbers)
+def unfinished(db: sqlite3.Connection, numbers: Sequence[int] | None = None) -> list[int]:
+    """Return which of the runs, or of all, will still change by themselves."""
+    chosen = "1" if numbers is None else f"n in ({', '.join('?' for _ in numbers)})"
     still = ", ".join("?" for _ in (*FINAL, "paused"))
     rows = db.execute(
-        f"select n from runs where n in ({marks}) and ((state not in ({still}) and not {BLOCKED}) "
-        f"or {DUE})",
-        [*numbers, *FINAL, "paused"],
+        f"select n from runs where {chosen} and ((state not in ({still}) and not {BLOCKED}) "
+        f"or {DUE}) order by n",
+        [*(numbers or ()), *FINAL, "paused"],
     )
     return [n for (n,) in rows]
 
@@ -323,10 +419,85 @@ def usable(db: sqlite3.Connection, fingerprints: Sequence[str]) -> set[str]:
     marks = ", ".join("?" for _ in fingerprints)
     rows = db.execute(
         f"select fingerprint from runs where fingerprint in ({marks}) "
-        "and state not in ('failed', 'stopped')",
+        "and state not in ('failed', 'stopped') and imported not like 'log:%'",
         list(fingerprints),
     )
     return {fingerprint for (fingerprint,) in rows}
+
+
+def obstacles(db: sqlite3.Connection) -> dict[int, str]:
+    """Return why queued runs cannot be taken now, whatever is free; nothing for those that can."""
+    found = {n: "held back" for (n,) in db.execute(
+        "select n from runs where state = 'queued' and held"
+    )}  # fmt: skip
+    for n, name, state in db.execute(
+        "select d.run, coalesce(p.id, 'a run that is gone'), coalesce(p.state, 'gone') "
+        "from dependencies d join runs r on r.n = d.run left join runs p on p.uid = d.needs "
+        "where r.state = 'queued' and coalesce(p.state, '') <> 'done'"
+    ):
+        found[n] = f"waits for {name} ({state})"
+    return found
+
+
+def workload(db: sqlite3.Connection, slots: int = 1) -> Workload:
+    """Return what is open, in the order in which it starts, with the paces that are known."""
+    rows = _rows(
+        db,
+        "select n, state, kind, model, dataset, method, rpat, epochs, epoch, step, steps, held, "
+        f"{BLOCKED} as blocked from runs where state in ('queued', {_quoted(OPEN)}) "
+        f"order by state = 'queued', {ORDER}",
+        [],
+    )
+    own = _paces(db, [row["n"] for row in rows])
+    known: dict[tuple[Any, ...], list[float]] = {}
+    loads = []
+    for row in rows:
+        key = (row["model"], row["dataset"], row["method"], row["rpat"])
+        paces = own.get(row["n"], [])
+        if len(paces) < 2 and row["kind"] == "train":
+            if key not in known:
+                known[key] = _usual_paces(db, key)
+            paces = [*known[key], *paces]
+        done = row["step"] / row["steps"] * row["epochs"] if row["steps"] else row["epoch"]
+        loads.append(
+            Load(
+                n=row["n"],
+                running=row["state"] != "queued",
+                epochs_left=row["epochs"] - max(done, row["epoch"]),
+                paces=paces,
+                blocked=bool(row["blocked"] or row["held"]),
+            )
+        )
+    return Workload(loads=loads, slots=slots)
+
+
+def _quoted(words: Sequence[str]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
+def _paces(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, list[float]]:
+    """Return each run's seconds an epoch, training and evaluation together, newest last."""
+    out: dict[int, list[float]] = {}
+    marks = ", ".join("?" for _ in numbers)
+    for n, seconds in db.execute(
+        "select s.run, sum(p.value) from series s join points p on p.series = s.id "
+        f"where s.run in ({marks}) and s.name in ('time/epoch_s', 'time/eval_s') "
+        "group by s.run, p.step having count(*) = 2 order by s.run, p.step",
+        list(numbers),
+    ):
+        out.setdefault(n, []).append(seconds)
+    return out
+
+
+def _usual_paces(db: sqlite3.Connection, key: tuple[Any, ...]) -> list[float]:
+    """Return the newest epochs of the newest runs of the same network, data and method."""
+    rows = db.execute(
+        "select n from runs where model = ? and dataset = ? and method = ? and rpat = ? "
+        "and kind = 'train' and epoch > 0 order by n desc limit 5",
+        key,
+    ).fetchall()
+    paces = _paces(db, [n for (n,) in rows]) if rows else {}
+    return [pace for found in paces.values() for pace in found[-5:]]
 
 
 def counts(db: sqlite3.Connection) -> dict[str, int]:
@@ -349,8 +520,8 @@ def config_of(db: sqlite3.Connection, n: int) -> Json:
 
 _MEASURED = """
 select p.n, p.id, p.seed, p.group_key, p.data_key, p.dataset, p.source, p.norm, p.model, p.method,
-    p.rpat, p.config, e.checkpoint, e.network, e.epoch, e.weights, e.run = p.n as own, e.attack,
-    e.n as images, e.of_n, e.selected_on, e.note, e.clean, e.robust
+    p.rpat, p.config, p.imported, e.checkpoint, e.network, e.epoch, e.weights, e.run = p.n as own,
+    e.attack, e.n as images, e.of_n, e.selected_on, e.note, e.clean, e.robust
 from evaluations e join runs j on j.n = e.run
 join runs p on p.uid = coalesce(j.parent, j.uid)
 where e.state = 'done' and e.split = 'test' and p.kind = 'train' and not p.archived
@@ -378,7 +549,7 @@ def measurements(
     filters = {"p.dataset": dataset, "p.norm": norm, "p.model": model, "p.method": method}
     chosen = {column: value for column, value in filters.items() if value}
     clause = "".join(f" and {column} = ?" for column in chosen)
-    rows = _rows(db, f"{_MEASURED}{clause} order by p.n, e.id", list(chosen.values()))
+    rows = _rows(db, f"{_MEASURED}{clause} order by p.n, e.t, e.id", list(chosen.values()))
     groups: dict[tuple[int, str], list[Json]] = {}
     for row in rows:
         groups.setdefault((row["n"], row["checkpoint"]), []).append(row)
@@ -401,14 +572,14 @@ def _reported(rows: list[Json]) -> list[Json]:
     if network not in measured:
         network = "online" if "online" in measured else rows[0]["network"]
     rows = [row for row in rows if row["network"] == network]
-    newest = max(rows, key=lambda row: row["own"])["weights"]  # the run's own word, else any
-    return [row for row in rows if row["weights"] == newest]
+    told = [row for row in rows if row["own"]] or rows  # the run's own word, else any
+    return [row for row in rows if row["weights"] == told[-1]["weights"]]
 
 
 def _measurement(rows: list[Json], suspicious: Mapping[int, list[str]]) -> Measurement:
     first = rows[0]
     by_attack: dict[str, Json] = {}
-    for row in sorted(rows, key=lambda row: row["images"]):  # the most images count
+    for row in sorted(rows, key=lambda row: row["images"]):  # the most images, then the newest
         by_attack[row["attack"]] = row
     pgd, aa = by_attack.get("pgd"), by_attack.get("aa")
     marks = [*_marks(list(by_attack.values())), *suspicious.get(first["n"], ())]
@@ -447,14 +618,14 @@ def _row_of(
         pgd20=pgd20,
         aa=aa,
         config=_LazyConfig(run["config"]),
-        marks=tuple(marks),
+        marks=(*(["imported"] if run["imported"].startswith("log:") else []), *marks),
     )
 
 
 _RUNS = """
 select p.n, p.id, p.seed, p.group_key, p.data_key, p.dataset, p.source, p.norm, p.model, p.method,
-    p.rpat, p.config, p.epochs, p.epoch as reached, p.state
-from runs p where p.kind = 'train' and not p.archived and p.epoch > 0
+    p.rpat, p.config, p.imported
+from runs p where p.kind = 'train' and not p.archived and p.epoch > 0 and p.epoch >= p.epochs
 """
 
 
@@ -474,7 +645,8 @@ def _selected(
         best = selection.choose(epochs, rule)
         if best is None:
             continue
-        mark = f"best by {rule.name}" + (", selected on the test set" * (rule.split == "test"))
+        looks = rule.split == "test" and rule.score is not selection.SCORES["last"]
+        mark = f"best by {rule.name}" + ", selected on the test set" * looks
         found = [r for r in rows if (r["n"], r["network"], r["epoch"]) == (run["n"], network, best)]
         if found:
             measured = _measurement(_reported(found), suspicious)

@@ -84,12 +84,13 @@ def evaluate(
     done: bool = True,
     attack: str = "aa",
     epsilon: float = 0.0,
+    tags: tuple[str, ...] = (),
 ) -> int:
     """Queue an evaluation of a run's weights and carry it out; returns its number."""
     row = queries.runs(db, numbers=[n])[0]
     config = RunConfig.from_dict(queries.config_of(db, n))
     job = examine.of_run(EvalJob, row["uid"], row["id"], config, examine.Ask(), attacks=(attack,))
-    (made,) = index.enqueue(home, db, [job], index.Wish(), {"queued": 1000.0})
+    (made,) = index.enqueue(home, db, [job], index.Wish(tags=tags), {"queued": 1000.0})
     if done:
         run = RunDir(home.runs / name_of(made))
         attempt = run.take_attempt()

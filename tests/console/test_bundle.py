@@ -27,11 +27,9 @@ from rpat_tui.launch.rebuild import rebuild
 from rpat_tui.store import carry, index, queries
 from rpat_tui.store import db as database
 from rpat_tui.store.queue import move, name_of
-from tests.console.conftest import Enqueue, enqueuer
+from tests.console.conftest import Enqueue, Rpat, enqueuer, refused
 from tests.console.executed import evaluate, execute, rows
-from tests.console.test_cli import Rpat, refused, rpat
 
-assert rpat  # a fixture
 ORIGIN = ("imported", "snapshot", "priority", "retries", "offset")
 
 

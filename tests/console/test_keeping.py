@@ -26,11 +26,8 @@ from rpat_tui.store import db as database
 from rpat_tui.store.belonging import generation
 from rpat_tui.store.ingest import ingest
 from rpat_tui.store.queue import move, name_of
-from tests.console.conftest import Enqueue
+from tests.console.conftest import Enqueue, Rpat, Said, refused
 from tests.console.executed import evaluate, execute, rows, weights
-from tests.console.test_cli import Rpat, Said, refused, rpat
-
-assert rpat  # a fixture
 
 
 def meta(home: Home, n: int) -> dict[str, object]:
@@ -171,7 +168,10 @@ def test_deleting_an_automatic_evaluation_does_not_bring_it_up_again(
     (n,) = index.enqueue(home, db, [config], index.Wish(), {})
     execute(home, db, n)
     assert len(queries.due(db)) == 1
-    job = evaluate(home, db, n)
+    by_hand = evaluate(home, db, n)
+    trash.delete(home, db, trash.plan(home, db, [by_hand]))
+    assert len(queries.due(db)) == 1
+    job = evaluate(home, db, n, tags=("automatic",))
     assert queries.due(db) == []
     trash.delete(home, db, trash.plan(home, db, [job]))
     assert queries.due(db) == []
