@@ -49,7 +49,7 @@ def of_run(run: RunDir, job: Job, data: DataSet) -> Iterator[Subject]:
             if content is None:
                 raise RunError(
                     f"{run.path.name} keeps no weights '{word}' of its network {network}; it has "
-                    f"{', '.join(_there(run)) or 'none yet'} (keep_every keeps more)",
+                    f"{', '.join(_there(run)) or 'none yet'} (keep_every keeps more){_gone(run)}",
                     reason="weights",
                 )
             yield _subject(content, word, network, chosen, job.model, data)
@@ -92,6 +92,21 @@ def _file(run: RunDir, word: str, network: str) -> Path | None:
 def _there(run: RunDir) -> list[str]:
     names = (file.stem for file in sorted(run.checkpoints.glob("*-*.pt")))
     return [name for name in names if name.startswith(("best-", "final-", "epoch-"))]
+
+
+def _gone(run: RunDir) -> str:
+    """Return what was pruned or stayed behind of a run's checkpoints, as the end of a message."""
+    try:
+        meta = read_json(run.meta)
+    except (OSError, ValueError):
+        return ""
+    pruned = [str(note["file"]) for note in meta.get("pruned", [])]
+    behind = [str(name) for name in meta.get("bundle", {}).get("left_out", [])]
+    return "".join(
+        f"; {what}: {', '.join(files)}"
+        for what, names in (("pruned", pruned), ("not in its bundle", behind))
+        if (files := [n for n in names if n.endswith(".pt") and not (run.path / n).exists()])
+    )
 
 
 def of_file(job: Job, data: DataSet, images: Images) -> tuple[Subject, str]:

@@ -4,6 +4,7 @@
     <home>/rpat.db        the index of them; on a network file system it goes to a local folder
     <home>/data, cache    data sets, decoded images
     <home>/snapshots      code that queued runs will execute
+    <home>/trash          deleted runs, until it is emptied
 
 Standard library and platformdirs only.
 """
@@ -43,6 +44,16 @@ class Home:
     def snapshots(self) -> Path:
         """Code frozen when runs were queued."""
         return self.path / "snapshots"
+
+    @property
+    def trash(self) -> Path:
+        """Deleted runs, until the trash is emptied."""
+        return self.path / "trash"
+
+    @property
+    def generation(self) -> Path:
+        """How new a database of this home must be."""
+        return self.path / "generation"
 
     @property
     def worker_lock(self) -> Path:

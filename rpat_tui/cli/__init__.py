@@ -10,9 +10,11 @@ import typer
 from rpat.errors import RpatError
 from rpat_tui.cli import (
     compare,
+    disk,
     evaluate,
     explain,
     export,
+    keep,
     machine,
     origins,
     plot,
@@ -59,6 +61,8 @@ for module in (
     plot,
     explain,
     origins,
+    keep,
+    disk,
     machine,
     evaluate,
     study,

@@ -120,6 +120,8 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
         )
     out.print(table)
     for row in rows:
+        if row["imported"].startswith("bundle "):
+            out.print(Text(f"{row['id']} imported: {row['imported']}", style="dim"))
         if row["reason"]:
             out.print(Text(f"{row['id']} {row['state']}: {row['reason']}", style="dim"))
 
@@ -146,6 +148,8 @@ def show(
     """
     from rpat.rundir import RunDir
     from rpat_tui.cli.origins import print_patch, print_provenance
+    from rpat_tui.keeping import prune
+    from rpat_tui.keeping.labels import written
     from rpat_tui.launch import inquest
     from rpat_tui.launch.anew import provenance_of
     from rpat_tui.launch.card import ENDED_BADLY, card
@@ -172,6 +176,8 @@ def show(
             "config": queries.config_of(db, n),
             "card": card(inquest.facts(where, db, row)) if row["state"] in ENDED_BADLY else None,
         }
+        facts["pruned"] = prune.pruned(where, n)
+        facts["left_out"] = written(where, n).get("bundle", {}).get("left_out", [])
         ran = attempts(db, n) if provenance else []
     facts["provenance"] = provenance_of(where, row["id"])
     if diff_code:
@@ -189,7 +195,7 @@ def show(
             moved["t"] = queries.iso(moved["t"])
         order = (
             "config", "results", "studies", "metrics", "provenance", "findings", "jobs",
-            "attempts", "history", "card",
+            "attempts", "history", "card", "pruned",
         )  # fmt: skip
         facts["card"] = facts["card"] and facts["card"].public()
         print_json({**queries.public(row), **{key: facts[key] for key in order}})
@@ -226,6 +232,13 @@ def _print_run(row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None
         say(words)
     times = ((key, clock(row[key])) for key in ("created", "started", "ended"))
     say("  ".join(f"{key} {t}" for key, t in times))
+    if row["archived"]:
+        say(f"archived; rpat unarchive {row['id']} brings it back into lists and tables")
+    if row["imported"].startswith("bundle "):
+        less = [name for name in facts["left_out"] if not (folder / name).exists()]
+        say(f"imported: {row['imported']}" + (f", without {', '.join(less)}" if less else ""))
+    if facts["pruned"]:
+        say(f"pruned: {', '.join(facts['pruned'])}")
     for text in facts["weights"]:
         say(text)
     if facts["results"]:

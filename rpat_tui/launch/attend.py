@@ -8,6 +8,7 @@ Standard library only. Exit code: the trainer's, or 1 when a signal ended it.
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from rpat.identity import process_identity
 from rpat.journal import VERSION, Journal
@@ -70,13 +72,34 @@ def _memory(signal_name: str, before: oom.Counters) -> dict[str, object]:
 def _environment(run: RunDir, attempt: Attempt) -> dict[str, str]:
     """The trainer's environment: its attempt, and the code that was frozen for it."""
     env = {**os.environ, "RPAT_ATTEMPT": str(attempt.number), "PYTHONUNBUFFERED": "1"}
-    try:
-        snapshot = newest_code(read_json(run.provenance)).get("snapshot_path", "")
-    except (OSError, ValueError):
-        snapshot = ""
-    if snapshot and Path(snapshot).is_dir():
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [snapshot, env.get("PYTHONPATH")]))
+    snapshot = _snapshot(run)
+    if snapshot is not None:
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(snapshot), env.get("PYTHONPATH")]))
     return env
+
+
+def _snapshot(run: RunDir) -> Path | None:
+    """The folder of the code that was frozen: in the home, wherever that has moved to.
+
+    An imported run names a folder of another machine, which means nothing here.
+    """
+    known = newest_code(_read(run.provenance))
+    digest, home = str(known.get("snapshot", "")), run.home
+    if home is not None and re.fullmatch("[0-9a-f]{64}", digest):
+        here = home / "snapshots" / digest
+        if here.is_dir():
+            return here
+    stored = str(known.get("snapshot_path", ""))
+    if not stored or _read(run.meta).get("imported"):
+        return None
+    return Path(stored) if Path(stored).is_dir() else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return {}
 
 
 def _answer_signals(attempt: Attempt) -> None:

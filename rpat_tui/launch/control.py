@@ -60,6 +60,7 @@ def resume(db: sqlite3.Connection, n: int) -> str:
             raise ConfigError(f"run {name_of(n)} is still saving its work; try again in a moment")
         if state != "paused":
             raise ConfigError(f"run {name_of(n)} is {state}; only paused runs are resumed")
+        _refuse_archived(db, n)
         move(db, n, "queued", "resumed")
     return f"{name_of(n)} is queued and goes on where it was"
 
@@ -105,6 +106,12 @@ def requeue(home: Home, db: sqlite3.Connection, n: int, *, from_start: bool = Fa
             raise ConfigError(
                 f"run {name_of(n)} is {state}; only failed and stopped runs are queued again"
             )
+        if not run.config.is_file():
+            raise ConfigError(
+                f"run {name_of(n)} has no directory; rpat undelete {name_of(n)} brings it back, "
+                "or rpat reindex forgets it"
+            )
+        _refuse_archived(db, n)
         if from_start:
             _set_aside(run.checkpoints)
         kind = db.execute("select kind from runs where n = ?", (n,)).fetchone()[0]
@@ -112,6 +119,11 @@ def requeue(home: Home, db: sqlite3.Connection, n: int, *, from_start: bool = Fa
         move(db, n, "queued", "from the start" if from_start else "")
     where = "its checkpoint" if run.last.exists() else "the start"
     return f"{name_of(n)} is queued again and goes on from {where}"
+
+
+def _refuse_archived(db: sqlite3.Connection, n: int) -> None:
+    if queries.is_archived(db, n):
+        raise ConfigError(f"run {name_of(n)} is archived; rpat unarchive {name_of(n)} first")
 
 
 def _state(db: sqlite3.Connection, n: int) -> str:

@@ -59,6 +59,8 @@ def snapshot(home: Home) -> tuple[Path, str]:
     digest = sha.hexdigest()
     target = home.snapshots / digest
     if target.is_dir():
+        with suppress(OSError):
+            os.utime(target)  # it is in use: nobody prunes what is fresh
         return target, digest
     building = home.snapshots / f".{digest[:12]}.{os.getpid()}"
     try:

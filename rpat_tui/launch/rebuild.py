@@ -6,14 +6,11 @@ import time
 from contextlib import closing
 
 from rpat.errors import ConfigError, StoreError
-from rpat.rundir import RunDir
 from rpat_tui.home import Home
 from rpat_tui.launch.locks import held, holder
 from rpat_tui.launch.reconcile import reconcile
 from rpat_tui.store import db as database
-from rpat_tui.store import findings, queries
-from rpat_tui.store.index import index_all
-from rpat_tui.store.ingest import ingest
+from rpat_tui.store.belonging import renew
 
 
 def rebuild(home: Home) -> tuple[int, list[str]]:
@@ -33,15 +30,9 @@ def rebuild(home: Home) -> tuple[int, list[str]]:
                 "and reindex again"
             )
         _set_damaged_aside(home)
-        with database.opened(home) as db:
+        with database.opened(home, heal=False) as db:
             with held(home.ingest_lock):
-                with database.transaction(db):
-                    found = index_all(db, home)
-                known = db.execute("select n, id from runs order by n").fetchall()
-                for n, name in known:
-                    ingest(db, n, RunDir(home.runs / name))
-                for n in sorted({queries.subject_of(db, n) for n, _ in known}):
-                    findings.judge(db, n)
+                found = renew(home, db)
             reconcile(home, db)
     return found
 

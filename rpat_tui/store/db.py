@@ -5,20 +5,22 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from rpat.errors import StoreError
 from rpat_tui.home import Home
 
-LATEST = "m003_a_queue_that_people_steer"
+LATEST = "m004_facts_of_the_home"
 """The newest migration: known without importing sqlite-utils."""
 
 
 @contextmanager
-def opened(home: Home) -> Iterator[sqlite3.Connection]:
+def opened(home: Home, *, heal: bool = True) -> Iterator[sqlite3.Connection]:
     """Open the home's database for reading and writing, migrated to the newest schema.
 
+    A database of another home, or one older than its runs, is read again from the run
+    directories, unless `heal` is False.
     SQLite's own errors leave as `StoreError`, one line with the file and the remedy.
     """
     with _explained(home):
@@ -26,7 +28,14 @@ def opened(home: Home) -> Iterator[sqlite3.Connection]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(connect(path)) as db:
             _migrate(db, path)
-            yield db
+            from rpat_tui.store import belonging
+
+            if heal:
+                belonging.check(home, db)
+            try:
+                yield db
+            finally:
+                belonging.remember(home, db)
 
 
 @contextmanager
@@ -35,6 +44,10 @@ def opened_readonly(home: Home) -> Iterator[sqlite3.Connection]:
     with _explained(home):
         place = f"{home.database.as_uri()}?mode=ro"
         with closing(sqlite3.connect(place, uri=True, isolation_level=None)) as db:
+            from rpat_tui.store import belonging
+
+            with suppress(sqlite3.OperationalError):  # an older schema knows no facts
+                belonging.refuse_stranger(home, db)
             yield db
 
 

@@ -4,7 +4,7 @@ mart digits              words: each must occur in id, name, method, data set, t
 method:mart  tag:table2  contains; `tag:` is exact
 state=running  seed!=0   compare; numbers also with < <= > >=
 pgd>52 and seed in 0-2   `and` is implied; `or`, `not`, parentheses
-has:note  is:archived    presence; is:archived, is:rpat, is:open
+has:note  is:archived    presence; is:archived, is:rpat, is:open, is:imported
 age<3d                   since it was queued: s, m, h, d, w
 """
 
@@ -131,6 +131,7 @@ def _presence(key: str, value: str) -> Compiled:
     flags = {
         ("is", "archived"): "r.archived",
         ("is", "rpat"): "r.rpat",
+        ("is", "imported"): "r.imported <> ''",
         ("is", "open"): f"r.state in ({', '.join(repr(state) for state in OPEN)})",
         ("has", "note"): "r.note <> ''",
         ("has", "name"): "r.name <> ''",
@@ -156,8 +157,15 @@ def _between(key: str, value: str) -> Compiled:
 def _age(sign: str, value: str) -> Compiled:
     if value[-1] not in _UNITS or sign not in ("<", "<=", ">", ">="):
         raise ConfigError(f"--where age{sign}{value}: write for example age<3d")
-    seconds = _number("age", value[:-1]) * _UNITS[value[-1]]
-    return f"{time.time()} - r.created {sign} ?", [seconds]
+    return f"{time.time()} - r.created {sign} ?", [_number("age", value[:-1]) * _UNITS[value[-1]]]
+
+
+def seconds(option: str, text: str) -> float:
+    """Return a span as people write it: 30d, 12h. Raises `ConfigError` naming the option."""
+    try:
+        return float(text[:-1]) * _UNITS[text[-1]]
+    except (ValueError, KeyError, IndexError):
+        raise ConfigError(f"{option} '{text}': write for example 30d, 12h or 2w") from None
 
 
 def _number(key: str, text: str) -> float:

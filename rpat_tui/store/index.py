@@ -19,8 +19,10 @@ from rpat.recipes import label
 from rpat.rundir import RunDir, new_uid, newest_code, read_json, write_json
 from rpat_tui.compose import needs
 from rpat_tui.home import Home
+from rpat_tui.store import carry
+from rpat_tui.store.belonging import bump, fact
 from rpat_tui.store.db import transaction
-from rpat_tui.store.queue import name_of
+from rpat_tui.store.queue import OPEN, name_of
 
 Task = RunConfig | Job
 """What a run directory can hold: a training run, an evaluation or a study."""
@@ -63,7 +65,7 @@ def enqueue(
     """
     made: list[int] = []
     try:
-        number = _highest(home) + 1
+        number = highest(home, db) + 1
         for config in configs:
             number = _make(home, number, config, wish, provenance)
             made.append(number)
@@ -80,6 +82,7 @@ def enqueue(
                     "insert or ignore into dependencies values (?, ?, '')",
                     [(n, uid) for uid in wish.after],
                 )
+            bump(db)
     except BaseException as error:
         for n in made:
             _remove(home.runs / name_of(n))
@@ -143,6 +146,7 @@ def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = 
         "sweep": meta["sweep"],
         "archived": int(meta["archived"]),
         **_facts(job["kind"], job["config"]),
+        **({"wants": ""} if meta.get("waived") else {}),
         "config": json.dumps(job["config"]),
         "imported": meta["imported"],
         "snapshot": newest_code(provenance).get("snapshot", ""),
@@ -154,6 +158,10 @@ def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = 
     marks = ", ".join(f":{column}" for column in row)
     db.execute(f"insert into runs ({columns}) values ({marks})", row)
     db.executemany("insert into tags values (?, ?)", [(n, tag) for tag in meta["tags"]])
+    db.executemany(
+        "insert or ignore into dependencies values (?, ?, ?)",
+        [(n, need, "") if isinstance(need, str) else (n, *need) for need in meta["dependencies"]],
+    )
 
 
 def task(kind: str, values: Mapping[str, Any]) -> Task:
@@ -218,8 +226,11 @@ def _entries(home: Home) -> list[Path]:
         return []
 
 
-def _highest(home: Home) -> int:
-    return max((int(e.name[1:]) for e in _entries(home) if e.name[1:].isdigit()), default=0)
+def highest(home: Home, db: sqlite3.Connection) -> int:
+    """Return the highest number that a run has or had: a deleted run's id names no other."""
+    there = [int(e.name[1:]) for e in _entries(home) if e.name[1:].isdigit()]
+    rows = db.execute("select coalesce(max(n), 0) from runs").fetchone()[0]
+    return max([*there, int(rows), int(fact(db, "highest") or 0)])
 
 
 def adopt(
@@ -239,7 +250,7 @@ def adopt(
     when this process dies in between.
     """
     more = {"imported": imported}
-    n = _make(home, _highest(home) + 1, config, wish, provenance, fill, more)
+    n = _make(home, highest(home, db) + 1, config, wish, provenance, fill, more)
     try:
         with transaction(db):
             reason = f"imported from {imported.partition(':')[2]}"
@@ -265,26 +276,47 @@ def _make(
     meta: Mapping[str, Any] | None = None,
 ) -> int:
     """Claim the next free number with `mkdir`, then rename the finished directory onto it."""
-    while True:
-        target = home.runs / name_of(number)
-        try:
-            target.mkdir()
-            break
-        except FileExistsError:
-            number += 1
+    number, target = _claim(home, number)
     building = home.runs / f".{target.name}.{os.getpid()}"
     try:
         building.mkdir()
         _fill(RunDir(building), config, wish, provenance, meta or {})
         if fill is not None:
             fill(RunDir(building))
-        _sync(building)
+        sync(building)
         building.rename(target)  # onto the empty folder that claimed the name
-        _sync(home.runs)
+        sync(home.runs)
     except BaseException:
         _remove(building)
         _remove(target)
         raise
+    return number
+
+
+def _claim(home: Home, number: int) -> tuple[int, Path]:
+    while True:
+        target = home.runs / name_of(number)
+        try:
+            target.mkdir()
+            return number, target
+        except FileExistsError:
+            number += 1
+
+
+def settle_in(home: Home, folder: Path, number: int) -> int:
+    """Move a run directory that is whole to `runs/`; returns the number that it got.
+
+    That is `number` where it is free, else the next one that is.
+    """
+    number, target = _claim(home, number)
+    try:
+        sync(folder)
+        folder.rename(target)
+    except BaseException:
+        with suppress(OSError):
+            target.rmdir()
+        raise
+    sync(home.runs)
     return number
 
 
@@ -304,12 +336,16 @@ def _fill(
     }
     write_json(run.config, job)
     write_json(run.provenance, {"queued": time.time(), **provenance})
-    meta = {"name": wish.name, "tags": list(wish.tags), "note": wish.note, "sweep": wish.sweep}
+    meta = {
+        "name": wish.name, "tags": list(wish.tags), "note": wish.note, "sweep": wish.sweep,
+        "dependencies": list(wish.after),
+    }  # fmt: skip
     write_json(run.meta, META | meta | dict(more))
     run.checkpoints.mkdir()
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Flush a directory to the disk."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -349,6 +385,8 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
         for uid, state, *rest in db.execute("select uid, state, reason, ended from runs")
         if state in ("stopped", "paused")
     }
+    running = {uid for (uid,) in db.execute(f"select uid from runs where state in {OPEN}")}
+    seen = dict(db.execute("select uid, attempt from runs").fetchall())
     moves = db.execute(
         "select r.uid, t.old, t.new, t.t, t.reason, t.evidence from transitions t "
         "join runs r on r.n = t.run order by t.id"
@@ -364,26 +402,62 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
             index(db, home, n, "stopped", "never queued")
         except (RpatError, KeyError, ValueError, OSError) as error:
             problems.append(f"{name_of(n)}: {error}")
-            continue
+        except sqlite3.IntegrityError:
+            problems.append(
+                f"{name_of(n)}: a copy of another run, with its uid; remove one of them"
+            )
     known = dict(db.execute("select uid, n from runs").fetchall())
     for uid, n in known.items():
-        if uid in queued:
+        attempts = RunDir(home.runs / name_of(n)).attempts()
+        known_last = not attempts or attempts[-1].number <= seen.get(uid, 0)
+        if uid in queued and known_last:
             db.execute(
                 "update runs set state = 'queued', reason = '', priority = ? where n = ?",
                 (queued[uid], n),
             )
-        elif uid in held:
-            db.execute(
-                "update runs set state = ?, reason = ?, ended = ? where n = ?", (*held[uid], n)
-            )
-        elif RunDir(home.runs / name_of(n)).attempts():
-            db.execute("update runs set state = 'lost', reason = 'reindexed' where n = ?", (n,))
+        elif uid in held and known_last:
+            carry.put(db, n, *held[uid])
+        elif uid not in running and (bundled := _bundled(home, n)):
+            carry.put(db, n, *bundled)
+        elif attempts:
+            carry.put(db, n, "lost", "reindexed", None)
     db.executemany(
         "insert into transitions (run, old, new, t, reason, evidence) values (?, ?, ?, ?, ?, ?)",
         [(known[uid], *rest) for uid, *rest in moves if uid in known],
     )
     db.executemany(
-        "insert into dependencies values (?, ?, ?)",
+        "insert or ignore into dependencies values (?, ?, ?)",
         [(known[uid], *rest) for uid, *rest in waits if uid in known],
     )
     return len(numbers) - len(problems), problems
+
+
+def admit(
+    db: sqlite3.Connection, home: Home, n: int, kept: Mapping[str, Any] | None = None
+) -> None:
+    """Insert the row of a run directory that has come back, or come from elsewhere.
+
+    `kept` is what `carry.intent` said of it; without it the journals decide, as in a new index.
+    The caller holds a transaction, and reads the journals afterwards.
+    """
+    index(db, home, n, "stopped", "never queued")
+    bundled = _bundled(home, n)
+    if bundled:
+        carry.put(db, n, *bundled)
+    elif kept:
+        carry.put(db, n, kept["state"], kept["reason"], kept["ended"])
+    elif RunDir(home.runs / name_of(n)).attempts():
+        carry.put(db, n, "lost", "reindexed", None)
+    if kept:
+        carry.recall(db, n, kept)
+    bump(db)
+
+
+def _bundled(home: Home, n: int) -> tuple[str, str, float | None] | None:
+    """Return the state that a run brought from elsewhere, until it is executed here."""
+    run = RunDir(home.runs / name_of(n))
+    bundle = _read_or_empty(run.meta).get("bundle")
+    attempts = run.attempts()
+    if not bundle or (attempts and attempts[-1].number > bundle["attempts"]):
+        return None
+    return bundle["state"], bundle["reason"], bundle["ended"]

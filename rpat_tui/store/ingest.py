@@ -12,6 +12,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from rpat import journal
@@ -34,7 +35,14 @@ LATER = {
 
 
 def ingest(db: sqlite3.Connection, n: int, run: RunDir) -> int:
-    """Read what is new in a run's journals; return the number of new records."""
+    """Read what is new in a run's journals; return the number of new records.
+
+    Journals that are not the ones that were read (the run's files or the database were restored
+    from a backup) are read from the start.
+    """
+    if _are_others(db, n, run):
+        with transaction(db):
+            _forget(db, n)
     return sum(
         _ingest_file(db, n, attempt, file)
         for attempt in run.attempts()
@@ -43,8 +51,7 @@ def ingest(db: sqlite3.Connection, n: int, run: RunDir) -> int:
 
 
 def _ingest_file(db: sqlite3.Connection, n: int, attempt: Attempt, file: str) -> int:
-    files = {"attendant": attempt.attendant, "journal": attempt.journal, "monitor": attempt.monitor}
-    path = files[file]
+    path = _path(attempt, file)
     key = (n, attempt.number, file)
     try:
         size = path.stat().st_size
@@ -70,6 +77,59 @@ def _ingest_file(db: sqlite3.Connection, n: int, attempt: Attempt, file: str) ->
                 "insert or replace into journals values (?, ?, ?, ?, ?)", (*key, offset, seq)
             )
     return count
+
+
+def _are_others(db: sqlite3.Connection, n: int, run: RunDir) -> bool:
+    """Return whether a journal does not go on where reading it has ended."""
+    for attempt, file, offset, seq in db.execute(
+        "select attempt, file, offset, seq from journals where run = ?", (n,)
+    ):
+        path = _path(Attempt(run.path, attempt), file)
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            size = 0
+        if size < offset or (size > offset > 0 and _last_seq(path, offset) not in (seq, None)):
+            return True
+    return False
+
+
+TAIL = 1 << 16
+"""Bytes in which the last line that was read is looked for."""
+
+
+def _last_seq(path: Path, offset: int) -> int | None:
+    """Return the number of the record that ends at an offset; None if it is too long to tell.
+
+    0 where no record ends there.
+    """
+    with path.open("rb") as stream:
+        stream.seek(max(0, offset - TAIL))
+        data = stream.read(min(offset, TAIL))
+    lines = data.split(b"\n")
+    if lines[-1]:
+        return 0
+    if len(lines) == 2 and offset > TAIL:
+        return None
+    try:
+        return int(json.loads(lines[-2])["seq"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+def _forget(db: sqlite3.Connection, n: int) -> None:
+    for table in (
+        "attempts", "journals", "events", "series", "evaluations", "studies", "findings", "samples",
+    ):  # fmt: skip
+        db.execute(f"delete from {table} where run = ?", (n,))
+    db.execute(
+        "update runs set attempt = 0, epoch = 0, step = 0, steps = 0, stage = '' where n = ?", (n,)
+    )
+
+
+def _path(attempt: Attempt, file: str) -> Path:
+    files = {"attendant": attempt.attendant, "journal": attempt.journal, "monitor": attempt.monitor}
+    return files[file]
 
 
 def _is_known(db: sqlite3.Connection, key: tuple[int, int, str]) -> bool:

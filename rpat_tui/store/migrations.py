@@ -288,3 +288,11 @@ create table samples (
     primary key (run, device, name, t)
 ) strict, without rowid;
 """
+
+
+@migrations()
+def m004_facts_of_the_home(db: Database) -> None:
+    """What a database must know to be recognised: whose it is, how new, which ids were used."""
+    db.execute(
+        "create table facts (key text primary key, value text not null) strict, without rowid"
+    )

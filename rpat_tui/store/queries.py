@@ -14,8 +14,9 @@ from rpat.errors import ConfigError
 from rpat.recipes import reported_network
 from rpat_tui import selection
 from rpat_tui.estimate import Load, Workload
+from rpat_tui.store.belonging import fact
 from rpat_tui.store.filters import compile_filter
-from rpat_tui.store.queue import BLOCKED, DUE, FINAL, OPEN, ORDER
+from rpat_tui.store.queue import BLOCKED, DUE, FINAL, OPEN, ORDER, name_of
 from rpat_tui.store.rows import Measurement
 
 Json = dict[str, Any]
@@ -35,11 +36,15 @@ left join series sp on sp.run = r.n and sp.name = 'test/pgd_acc'
 left join latest_best p on p.series = sp.id
 """
 
+LISTED = (
+    "not {0}.archived and not exists (select 1 from runs a where a.uid = {0}.parent and a.archived)"
+)
+"""Neither a run that is archived, nor a job about one."""
+
 LIST_KEYS = (
     "id", "state", "reason", "name", "kind", "method", "rpat", "lam", "dataset", "source", "norm",
     "model", "seed", "epoch", "epochs", "clean", "pgd", "best_pgd", "best_epoch", "created",
-    "started", "ended", "tags", "note", "archived", "parent", "stage",
-    "imported",
+    "started", "ended", "tags", "note", "archived", "parent", "stage", "imported",
 )  # fmt: skip
 """Keys of `rpat list --json`, in order."""
 
@@ -52,17 +57,20 @@ def runs(
     archived: bool = False,
     numbers: Sequence[int] | None = None,
 ) -> list[Json]:
-    """Return runs, oldest first; `where` is a filter as people write it."""
+    """Return runs, oldest first; `where` is a filter as people write it.
+
+    `kind` is "" for all kinds.
+    """
     clause, values = compile_filter(where)
     conditions, bound = [f"({clause})"], list(values)
     if numbers is not None:
         conditions.append(f"r.n in ({', '.join('?' for _ in numbers)})")
         bound += numbers
     else:
-        conditions.append("r.kind = ?")
-        bound.append(kind)
+        conditions += ["r.kind = ?"] if kind else []
+        bound += [kind] if kind else []
         if not archived and "archived" not in where:
-            conditions.append("not r.archived")
+            conditions.append(LISTED.format("r"))
     rows = _rows(db, f"{_LIST} where {' and '.join(conditions)} order by r.n", bound)
     for row in rows:
         row["tags"] = sorted(row["tags"].split(",")) if row["tags"] else []
@@ -93,11 +101,24 @@ def find(db: sqlite3.Connection, words: Sequence[str]) -> list[int]:
                 "select n from runs where uid = ?1 or name = ?1 limit 2", (word,)
             ).fetchall()
         if not found:
-            raise ConfigError(f"run '{word}' does not exist; rpat list shows all runs")
+            raise ConfigError(_unknown(db, word))
         if len(found) > 1:
             raise ConfigError(f"run '{word}' is the name of several runs; give an id (rpat list)")
         numbers.append(int(found[0][0]))
     return list(dict.fromkeys(numbers))
+
+
+def _unknown(db: sqlite3.Connection, word: str) -> str:
+    digits = word.removeprefix("r")
+    name = name_of(int(digits)) if digits.isdigit() else word
+    if fact(db, f"deleted:{name}"):
+        return f"run '{word}' is deleted; rpat undelete {name} brings it back"
+    return f"run '{word}' does not exist; rpat list shows all runs"
+
+
+def is_archived(db: sqlite3.Connection, n: int) -> bool:
+    """Return whether a run has been taken out of lists and tables."""
+    return bool(db.execute("select archived from runs where n = ?", (n,)).fetchone()[0])
 
 
 def metrics(db: sqlite3.Connection, n: int, names: Sequence[str] = ()) -> list[Json]:
@@ -493,7 +514,9 @@ def _usual_paces(db: sqlite3.Connection, key: tuple[Any, ...]) -> list[float]:
 def counts(db: sqlite3.Connection) -> dict[str, int]:
     """Return how many runs are in each state."""
     return dict(
-        db.execute("select state, count(*) from runs where not archived group by state").fetchall()
+        db.execute(
+            f"select state, count(*) from runs r where {LISTED.format('r')} group by state"
+        ).fetchall()
     )
 
 

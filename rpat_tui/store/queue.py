@@ -16,6 +16,7 @@ from typing import Any
 
 from rpat.errors import StoreError
 from rpat.identity import Identity
+from rpat_tui.store.belonging import bump
 
 ALL = "*"
 """The place of a hold on everything."""
@@ -44,7 +45,7 @@ BLOCKED = (
 """Waits for a run that will not end by itself: nothing happens until a person acts on that one."""
 
 DUE = (
-    "(kind = 'train' and state = 'done' and wants <> '' "
+    "(kind = 'train' and state = 'done' and wants <> '' and imported = '' "
     "and not exists (select 1 from evaluations e where e.run = runs.n and e.attack = wants) "
     "and not exists (select 1 from runs c, json_each(c.config, '$.attacks') a "
     "join tags t on t.run = c.n and t.tag = 'automatic' "
@@ -86,6 +87,8 @@ def move(
         return False
     if old != new and new not in MOVES[old]:
         raise StoreError(f"run {name_of(run)} is {old} and cannot become {new}")
+    if old not in OPEN:
+        bump(db)  # somebody's decision: no journal tells of it
     now = time.time() if t is None else t
     changes: dict[str, Any] = {"state": new, "reason": reason}
     if new == "queued":

@@ -736,8 +736,8 @@ def test_every_command_explains_itself(nowhere: Path, rpat: Rpat) -> None:
 def test_every_command_that_lists_has_json() -> None:
     acting = {
         "stop", "kill", "pause", "resume", "requeue", "rerun", "archive", "unarchive", "delete",
-        "tag", "note", "wait", "watch", "logs", "worker", "reindex", "demo", "tui",
-        "export",  # writes JSON anyway
+        "undelete", "tag", "note", "name", "wait", "watch", "logs", "worker", "reindex", "demo",
+        "tui", "export",  # writes JSON anyway
     }  # fmt: skip
     names = set()
     for path, function in commands():

@@ -1,0 +1,1 @@
+"""Housekeeping: labels, archive and trash, disk use and pruning, bundles between homes."""
