@@ -62,17 +62,19 @@ def execute(run: RunDir, attempt: Attempt, log: Journal) -> int:
 
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    checkpoint.sweep(run.checkpoints)
+    for folder in (run.checkpoints, run.results):
+        checkpoint.sweep(folder)
     saved = checkpoint.load(run.last)
     device = pick_device(config.device)
-    begin(log, attempt, saved["t"] if saved else 0, device)
+    guard.step = saved["t"] if saved else 0
+    begin(log, attempt, guard.step, device)
     data = images(run, config, log)
     carry_out: Any = {"train": _train, "eval": _evaluate, "study": _study}[kind]
     try:
         epoch, step = carry_out(run, config, data, log, device, guard, saved)
         guard.place()
     except Interrupted as asked:
-        log.write("stop", word=asked.word, sync=True)
+        log.write("stop", word=asked.word, step=guard.step, sync=True)
         return SAVED
     except Superseded:
         return SUPERSEDED
@@ -93,7 +95,10 @@ def _train(
     log.write("notice", what="plan", steps=training.total, epochs=config.schedule.epochs)
     if saved:
         training.restore(saved)
-    training.fit()
+    try:
+        training.fit()
+    finally:
+        guard.step = training.t
     if config.eval.attack != "none":
         uid = read_json(run.config).get("uid", run.path.name)
         job = of_training(config, uid, training.method.models(training.model))
@@ -112,20 +117,24 @@ def _evaluate(
     work = Assessment(
         run, job, data, log, device, guard, check_place=guard.place, saved=saved
     )  # fmt: skip
-    work.go(subjects)
+    try:
+        work.go(subjects)
+    finally:
+        guard.step = work.kept
     return 0, work.base
 
 
 def _study(
     run: RunDir, job: StudyJob, data: Any, log: Journal, device: Any, guard: Guard, saved: Any
 ) -> tuple[int, int]:
-    """Look closer at weights that exist; returns no epochs, and the passes made."""
-    from rpat.assess import chosen_images
+    """Look closer at weights that exist; returns no epochs, and the batches done."""
+    from rpat.assess import chosen_images, split_of
     from rpat.studies.job import study
 
     chosen = chosen_images(job, data).to(device)
     subjects = _subjects(run, job, data, chosen, log)
-    return 0, study(run, job, chosen, subjects, log, device, guard)
+    of = len(split_of(job, data))
+    return 0, study(run, job, chosen, subjects, log, device, guard, of=of)
 
 
 def _subjects(run: RunDir, job: Any, data: Any, chosen: Any, log: Journal) -> list[Any]:
@@ -209,6 +218,8 @@ class Guard:
 
     def __init__(self, run: RunDir, attempt: Attempt, stop: StopRequest) -> None:
         self.run, self.attempt, self.stop = run, attempt, stop
+        self.step = 0
+        """Up to where the work is saved."""
 
     def place(self) -> None:
         """Raise `Superseded` when a later attempt owns the run."""
@@ -288,6 +299,12 @@ def describe(error: BaseException) -> dict[str, str]:
     }
 
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+DRIVER = ("CUDA error", "CUDA driver", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS", "NCCL",
+          "NVIDIA driver", "Found no NVIDIA")  # fmt: skip
+"""Words in the messages of torch's errors that say whose fault it is."""
+
+
 def _reason(error: BaseException) -> str:
     if isinstance(error, RunError):
         return error.reason
@@ -299,6 +316,11 @@ def _reason(error: BaseException) -> str:
         return "disk full"
     if isinstance(error, ImportError):
         return "import"
+    text = str(error)
+    if isinstance(error, RuntimeError) and any(word in text for word in OUT_OF_MEMORY):
+        return "out of memory"
+    if isinstance(error, RuntimeError) and any(word in text for word in DRIVER):
+        return "driver"
     return "error"
 
 

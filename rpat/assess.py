@@ -8,6 +8,7 @@ journals its progress, and keeps a state after each batch from which another att
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -117,10 +118,12 @@ class Assessment:
         self.saved = saved or {}
         self.base = self.saved.get("base", step)
         """Steps before the present trial began."""
+        self.kept = self.saved.get("t", step)
+        """Steps whose work is saved."""
         self.done = {_key(record): record for record in journaled(run)}
         self.later = 0.0
         """Passes that the evaluations after the present one will cost."""
-        self.written = 0
+        self.written = self.kept  # a step is journaled once, also over attempts
         self.looked = 0.0
 
     def go(self, subjects: Iterable[Subject]) -> None:
@@ -140,6 +143,8 @@ class Assessment:
             self.done[_key(record)] = record
             if self.own:
                 self._save({"t": self.base, "base": self.base})
+            self._sweep()
+        self._sweep()
 
     # ----------------------------------------------------------------- one evaluation
 
@@ -239,12 +244,13 @@ class Assessment:
     def _save(self, content: dict[str, Any]) -> None:
         self.check_place()
         checkpoint.save(self.run.last, content)
-        self.saved = {}
+        self.saved, self.kept = {}, content["t"]
 
     def _keep_images(self, stem: str, trial: Trial, rows: Tensor, x_adv: Tensor) -> None:
         """Put the images that a batch changed aside until the trial is over."""
         if not self.job.keep or trial.state is None:
             return
+        self.check_place()
         folder = self.run.results / f".{stem}"
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{trial.state.part:02d}-{trial.state.batch:06d}.pt"
@@ -258,20 +264,21 @@ class Assessment:
             "clean": state.answered.numpy(),
             "adversarial": state.predicted.numpy(),
         }
-        parts = file.parent / f".{file.stem}"
         if self.job.keep:
             x_adv = pixels(self.images.images).cpu()
-            for part in sorted(parts.glob("*.pt")):
+            for part in sorted((file.parent / f".{file.stem}").glob("*.pt")):
                 content = checkpoint.load(part)
                 assert content is not None
                 x_adv[content["rows"]] = content["images"]
             columns["images"] = x_adv.numpy()
         file.parent.mkdir(exist_ok=True)
         replace(file, lambda stream: np.savez(stream, **columns))
-        for part in parts.glob("*"):
-            part.unlink()
-        if parts.exists():
-            parts.rmdir()
+
+    def _sweep(self) -> None:
+        """Remove the images put aside for trials whose records are written."""
+        if self.own:
+            for folder in self.run.results.glob(".*/"):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 RESULT = ("clean", "robust", "seconds", "evidence", "file")

@@ -95,6 +95,10 @@ class RunConfig(Section):
                     raise ConfigError(f"{stacked.NAME} on '{part.NAME}': {reason}")
             if self.data.cutmix and (reason := part.REFUSES.get("cutmix")):
                 raise ConfigError(f"data.cutmix on '{part.NAME}': {reason}")
+        if self.attack.steps and (reason := self.method.REFUSES.get("attack.steps")):
+            raise ConfigError(
+                f"attack.steps is {self.attack.steps} on '{self.method.NAME}': {reason}"
+            )
         if self.mode != "reference":
             raise ConfigError(
                 f"mode is {self.mode}; this version computes mode 'reference' only: "

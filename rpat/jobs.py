@@ -13,6 +13,7 @@ import hashlib
 import json
 import typing
 from collections.abc import Mapping
+from dataclasses import MISSING
 from typing import Any, Self
 
 from rpat.config import AttackConfig, DataConfig, ModelConfig, ThreatConfig
@@ -115,7 +116,9 @@ class Job(Section):
     KIND: typing.ClassVar[str] = ""
 
     def check(self) -> None:
-        """Refuse settings that would have no effect."""
+        """Refuse settings that would have no effect, and devices that do not exist."""
+        if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
+            self.fail("device", "write auto, cpu or cuda:N")
         unused = AttackConfig()
         for name in ("bn", "closing_forward", "double_forward"):
             if getattr(self.attack, name) != getattr(unused, name):
@@ -133,6 +136,8 @@ class Job(Section):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build a job from plain values; unknown keys are refused with the nearest known one."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"a job is a table of sections, not {values!r}")
         parts: dict[str, Any] = {}
         known = [f.name for f in fields(cls)]
         for key, value in values.items():
@@ -141,6 +146,10 @@ class Job(Section):
             owner: Any = cls
             inner = type_hints(owner)[key]
             parts[key] = from_dict(inner, value, key) if _is_section(cls, key) else value
+        for field in fields(cls):
+            optional = field.default is not MISSING or field.default_factory is not MISSING
+            if not optional and field.name not in parts:
+                raise ConfigError(f"{field.name} is missing; queue the job again")
         return cls(**parts)
 
     def override(self, changes: Mapping[str, Any]) -> Self:

@@ -101,7 +101,10 @@ class CleanConfig(MethodConfig):
     title="Random-noise training",
     cite="-",
     objective="CE(z(x + noise), y)",
-    refuses={"rpat": "random-noise training makes no adversarial image to interpolate to"},
+    refuses={
+        "rpat": "random-noise training makes no adversarial image to interpolate to",
+        "attack.steps": "with steps it would be PGD-AT; leave --steps out, or name pgd-at",
+    },
 )
 class RandomConfig(MethodConfig):
     """Training on uniform noise in the ball; the reference of Fig. 2."""

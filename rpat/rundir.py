@@ -171,6 +171,16 @@ def find_weights(home: Path, word: str) -> Path | None:
     return None
 
 
+def newest_code(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of a run's provenance that says which code it executes now.
+
+    The first facts are never changed; a run that was moved to other code has a `history`.
+    """
+    history = provenance.get("history") or [provenance]
+    newest: Mapping[str, Any] = history[-1]
+    return newest
+
+
 def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a file beside its target, flush it to the disk and rename it over the target."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

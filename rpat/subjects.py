@@ -40,7 +40,8 @@ class Subject:
 
 def of_run(run: RunDir, job: Job, data: DataSet) -> Iterator[Subject]:
     """Yield the kept weights of a run that a job names; `RunError` where they are not there."""
-    chosen = "val" if read_json(run.config)["config"]["data"]["val_n"] else "test"
+    data_of_run = read_json(run.config)["config"].get("data", {})
+    chosen = "val" if data_of_run.get("val_n") else "test"
     for word in job.subject.checkpoints:
         for network in job.subject.networks:
             file = _file(run, word, network)

@@ -46,6 +46,10 @@ def of_run(
         raise ConfigError(
             f"--dataset {ask.dataset}: {folder} was trained on {config.data.name}; leave it out"
         )
+    known = networks_of(config)
+    for name in ask.networks:
+        if name not in known:
+            raise ConfigError(f"--network {unknown(name, known)}")
     rpat = config.wrapper("rpat")
     subject = SubjectConfig(
         run=uid,
@@ -94,6 +98,16 @@ def of_file(kind: type[J], path: Path, found: Mapping[str, Any], ask: Ask, **own
         "model.normalize": "none" if statistics == "auto" else statistics, **_attack(base),
     })  # fmt: skip
     return _with_threat(job, base, ask).override(_explicit(ask))
+
+
+AVERAGES = {"wa": "wa", "rebat": "wa", "rpat++": "wa", "adr": "wa", "swa": "swa"}
+"""Wrapper -> the averaged network that it keeps beside the one in training."""
+
+
+def networks_of(config: RunConfig) -> list[str]:
+    """Return the networks that a run keeps weights of."""
+    averaged = (AVERAGES[w.NAME] for w in config.wrappers if w.NAME in AVERAGES)
+    return list(dict.fromkeys(["online", *averaged]))
 
 
 def differences(as_trained: Job, job: Job) -> list[str]:

@@ -104,6 +104,7 @@ class Setting:
     env: str
     help: str
     read: Callable[[str], Any] = str
+    form: str = "a number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +117,64 @@ class Value:
     help: str
 
 
+def _action(word: str) -> str:
+    if word not in ("tell", "restart"):
+        raise ValueError(word)
+    return word
+
+
+def _count_or_auto(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def _switch(text: str) -> str:
+    words = {"on": "on", "true": "on", "1": "on", "off": "off", "false": "off", "0": "off"}
+    if text.lower() not in words:
+        raise ValueError
+    return words[text.lower()]
+
+
 SETTINGS = (
     Setting("home", "", "RPAT_HOME", "folder of runs and database"),
     Setting("data_dir", "", "RPAT_DATA", "folder of data sets; empty: <home>/data"),
     Setting("cpu_slots", "1", "RPAT_CPU_SLOTS", "runs at a time on a machine without a GPU", int),
+    Setting(
+        "runs_per_gpu",
+        "1",
+        "RPAT_RUNS_PER_GPU",
+        "runs that share a card: a number or auto",
+        _count_or_auto,
+        "a number from 1 on, or auto",
+    ),
+    Setting("gpu_reserve_mb", "1024", "RPAT_GPU_RESERVE_MB", "MB of a card left free by auto", int),
+    Setting(
+        "avoid_busy",
+        "on",
+        "RPAT_AVOID_BUSY",
+        "leave cards alone that others use: on or off",
+        _switch,
+        "on or off",
+    ),
+    Setting("monitor_every", "5", "RPAT_MONITOR_EVERY", "seconds between samples; 0: none", float),
     Setting("retries", "0", "RPAT_RETRIES", "times a run that failed is queued again", int),
     Setting("stop_grace", "600", "RPAT_STOP_GRACE", "seconds to save work when asked to", float),
     Setting("notify_on", "done,failed", "RPAT_NOTIFY_ON", "states worth a word: done,failed,…"),
     Setting("notify_command", "", "RPAT_NOTIFY_COMMAND", "run by a shell when a run has ended"),
     Setting("notify_webhook", "", "RPAT_NOTIFY_WEBHOOK", "URL that is sent a JSON line for it"),
     Setting("worker_idle", "20", "RPAT_WORKER_IDLE", "seconds an idle worker stays", float),
+    Setting("stuck_factor", "10", "RPAT_STUCK_FACTOR", "usual intervals without a row", float),
+    Setting(
+        "stuck_action",
+        "tell",
+        "RPAT_STUCK_ACTION",
+        "then: tell, or restart the run",
+        _action,
+        "tell or restart",
+    ),
 )
 
 
@@ -155,7 +204,7 @@ def settings(**flags: str | None) -> dict[str, Value]:
             found[s.name] = Value(s.name, s.read(value.value), value.origin, s.help)
         except ValueError:
             raise ConfigError(
-                f"setting {s.name} is {value.value!r} (from {value.origin}); write a number"
+                f"setting {s.name} is {value.value!r} (from {value.origin}); write {s.form}"
             ) from None
     if not found["home"].value:
         found["home"] = Value("home", default_home(), "default", found["home"].help)

@@ -41,7 +41,7 @@ def entry(
             f"{run['id']} has no AutoAttack on its {checkpoint} weights: "
             f"rpat eval {run['id']} --attack aa --checkpoint {checkpoint}"
         )
-    best = max(found, key=lambda e: e["n"])
+    best = max(reversed(found), key=lambda e: e["n"])  # the newest of equals
     radius = show(best["epsilon"])
     values: Entry = {
         "link": None,

@@ -63,7 +63,9 @@ def rule(text: str) -> Rule:
     try:
         tolerance = float(points or 0)
     except ValueError:
-        raise ConfigError(f"--select {text}: '{points}' is no number of points") from None
+        tolerance = -1.0
+    if not 0 <= tolerance < float("inf"):
+        raise ConfigError(f"--select {text}: '{points}' is no number of points")
     return Rule(text, split or "test", SCORES[name], tolerance)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from rpat.attacks import autoattack
 from rpat.attacks.pgd import pgd
+from rpat.errors import ConfigError
 from rpat.jobs import EvalJob
 from rpat.losses import ce_each
 from rpat.randomness import generator
@@ -54,7 +55,13 @@ def ensemble(job: EvalJob, attack: str, position: int, num_classes: int) -> list
         return [_pgd(job, position, restart) for restart in range(job.restarts)]
     if attack == "fgsm":
         return [_fgsm(job, position)]
-    names = autoattack.parts(num_classes) if attack == "aa" else (attack,)
+    possible = autoattack.parts(num_classes)
+    if attack != "aa" and attack not in possible:
+        raise ConfigError(
+            f"--attack {attack} compares {autoattack.DLR_CLASSES} classes and there are "
+            f"{num_classes}; choose of {', '.join(possible)}"
+        )
+    names = possible if attack == "aa" else (attack,)
     return _package(job, names, num_classes)
 
 

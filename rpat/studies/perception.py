@@ -91,6 +91,7 @@ def perceive(
     kind: str,
     batch_size: int,
     seed: int,
+    tf32: bool = False,
     progress: Progress = silent,
 ) -> Perception:
     """Perturb every image once, by `noise` or by `pgd`, and compare its logits.
@@ -101,7 +102,7 @@ def perceive(
     if kind not in KINDS or (kind == "pgd" and attack is None):
         raise ValueError(f"kind '{kind}' is not noise, nor pgd with an attack")
     parts: list[tuple[Tensor, ...]] = []
-    with full_precision(), mode(model, False):
+    with full_precision(tf32), mode(model, False):
         for number, start in enumerate(range(0, len(images), batch_size)):
             rows = slice(start, start + batch_size)
             x, y = pixels(images.images[rows]), images.labels[rows]

@@ -22,7 +22,7 @@ from rpat.randomness import generator
 from rpat.regularizer import interpolate
 from rpat.step import mode
 from rpat.studies.averages import Progress, cases, finite, mean, silent
-from rpat.studies.jacobian import end_norms
+from rpat.studies.jacobian import end_norms, exact_norms
 from rpat.studies.perception import worst
 
 
@@ -34,6 +34,7 @@ class Smoothness:
     """
 
     alphas: tuple[float, ...]  # A of them, evenly from 0 (clean) to 1 (adversarial)
+    jacobian_how: str  # exact or power iteration; empty: not measured
     clean: Tensor  # [N] bool: the clean image is classified correctly
     robust: Tensor  # [N] bool: the adversarial image is
     deviation: Tensor  # [N, A]: squared distance of the logits to the line, mean over the classes
@@ -52,6 +53,7 @@ class Smoothness:
             "alphas": list(self.alphas),
             "clean_acc": percent(self.clean),
             "robust_acc": percent(self.robust),
+            "jacobian_how": self.jacobian_how or None,
         }
         return found | {case: self._means(chosen) for case, chosen in cases(self.robust).items()}
 
@@ -87,34 +89,39 @@ def smoothness(
     iterations: int = 20,
     batch_size: int,
     seed: int,
+    tf32: bool = False,
     progress: Progress = silent,
 ) -> Smoothness:
     """Attack every image once and follow its logits on the way there.
 
     The way has `alphas` points, an odd number, so that the middle is one. Jacobians are measured
-    on a class-balanced choice of `jacobian_n` images (0: all) with `iterations` of the power
-    method (0: not at all). BatchNorm is in eval mode throughout, whatever the attack says. `seed`
-    decides the attack's start and that of the power method.
+    on a class-balanced choice of `jacobian_n` images (0: all): exactly where that takes no more
+    passes than `iterations` of the power method, by those otherwise (0: not at all). BatchNorm is
+    in eval mode throughout, whatever the attack says. `seed` decides the attack's start and that
+    of the power method.
     """
     if alphas < 3 or alphas % 2 == 0:
         raise ConfigError(f"alphas is {alphas}; write an odd number from 3 on, for example 11")
     grid = tuple(k / (alphas - 1) for k in range(alphas))
     measured = _measured(images, jacobian_n if iterations else -1)
     parts: list[tuple[Tensor, ...]] = []
-    with full_precision(), mode(model, False):
+    how = ""
+    with full_precision(tf32), mode(model, False):
         for number, start in enumerate(range(0, len(images), batch_size)):
             rows = slice(start, start + batch_size)
             x, y = pixels(images.images[rows]), images.labels[rows]
             draws = generator(x.device, seed, "smoothness", number)
             x_adv = worst(model, x, y, threat, attack, draws)
             z = along(model, x, x_adv, grid)
+            how = _how(z.shape[2], iterations)
             draws = generator(x.device, seed, "jacobian", number)
             u = torch.randn(z[0].shape, generator=draws, device=z.device, dtype=z.dtype)
-            norms = _norms(model, x, x_adv, u, measured[rows].to(x.device), iterations)
+            norms = _norms(model, x, x_adv, u, measured[rows].to(x.device), iterations, how)
             verdicts = z[0].argmax(1) == y, z[-1].argmax(1) == y
             parts.append((*verdicts, deviation(z, grid), second(z), *norms))
             progress(min(start + batch_size, len(images)), len(images))
-    return Smoothness(grid, *(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
+    columns = [torch.cat(column).cpu() for column in zip(*parts, strict=True)]
+    return Smoothness(grid, how, *columns)
 
 
 def along(model: nn.Module, x: Tensor, x_adv: Tensor, alphas: tuple[float, ...]) -> Tensor:
@@ -143,13 +150,31 @@ def second(z: Tensor) -> Tensor:
     return ((z[2:] - 2 * z[1:-1] + z[:-2]).norm(dim=2) / h**2).T
 
 
+def _how(classes: int, iterations: int) -> str:
+    """Choose the cheaper way: a class costs 2 passes, an iteration of three norms 8 or so."""
+    if not iterations:
+        return ""
+    return "exact" if classes <= 4 * iterations else "power iteration"
+
+
 def _norms(
-    model: nn.Module, x: Tensor, x_adv: Tensor, u: Tensor, chosen: Tensor, iterations: int
+    model: nn.Module,
+    x: Tensor,
+    x_adv: Tensor,
+    u: Tensor,
+    chosen: Tensor,
+    iterations: int,
+    how: str,
 ) -> list[Tensor]:
-    """Return `end_norms` of the chosen images of a batch and NaN for the others, [B] each."""
+    """Return the norms at the ends of a batch's chosen images, NaN for others, [B] each."""
     found = [u.new_full((len(u),), torch.nan) for _ in range(4)]
     if chosen.any():
-        norms = end_norms(model, x[chosen], x_adv[chosen], u[chosen], iterations)
+        ends = x[chosen], x_adv[chosen]
+        norms = (
+            exact_norms(model, *ends, u.shape[1])
+            if how == "exact"
+            else end_norms(model, *ends, u[chosen], iterations)
+        )
         for column, values in zip(found, norms, strict=True):
             column[chosen] = values
     return found

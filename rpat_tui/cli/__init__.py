@@ -11,7 +11,10 @@ from rpat.errors import RpatError
 from rpat_tui.cli import (
     compare,
     evaluate,
+    explain,
     export,
+    machine,
+    origins,
     queue,
     reference,
     runs,
@@ -48,7 +51,21 @@ def root(
     """Adversarial training: compose runs, launch them, watch them, get the tables."""
 
 
-for module in (queue, steer, runs, evaluate, study, suite, compare, export, reference, work):
+for module in (
+    queue,
+    steer,
+    runs,
+    explain,
+    origins,
+    machine,
+    evaluate,
+    study,
+    suite,
+    compare,
+    export,
+    reference,
+    work,
+):
     module.register(app)
 
 

@@ -15,13 +15,16 @@ from rpat.config import DATASETS
 from rpat.data.locate import DOWNLOADABLE, locate
 from rpat.errors import RpatError
 from rpat_tui.home import Home, data_folder, file_system, find_home, is_network
-from rpat_tui.launch import devices
+from rpat_tui.launch.cards import Card, Driver
 from rpat_tui.launch.locks import holder
 from rpat_tui.store import db as database
 
 PACKAGES = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-learn")
 LITTLE = 2 << 30
 """Bytes free below which the disk is worth a word: checkpoints of one large network."""
+
+
+RESET = "nvidia-smi says more; a card that is lost wants its driver or the machine restarted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Check:
 def checks(option: str | None) -> list[Check]:
     """Return every check, in the order a run would meet them."""
     home = find_home(option)
-    return [_python(), *_packages(), _gpu(), _home(home), _database(home), _disk(home.path),
+    return [_python(), *_packages(), *_gpus(), _home(home), _database(home), _disk(home.path),
             _worker(home), *_datasets(home)]  # fmt: skip
 
 
@@ -57,11 +60,27 @@ def _packages() -> list[Check]:
     return out
 
 
-def _gpu() -> Check:
-    names = devices.gpu_names()
-    if names:
-        return Check("gpu", True, ", ".join(names))
-    return Check("gpu", None, "none that NVIDIA's driver shows; runs use the CPU")
+def _gpus() -> list[Check]:
+    """Return whether NVML answers, and a line for each card."""
+    driver = Driver()
+    try:
+        cards = driver.read()
+    finally:
+        driver.close()
+    if not driver.version:
+        why = driver.problem or "no answer"
+        return [Check("gpu", None, f"none that NVIDIA's driver shows ({why}); runs use the CPU")]
+    if not cards and driver.problem:
+        return [Check("gpu", False, f"driver {driver.version}: {driver.problem}", RESET)]
+    found = f"driver {driver.version} answers, {len(cards)} card{'' if len(cards) == 1 else 's'}"
+    return [Check("gpu", True, found), *map(_card, cards)]
+
+
+def _card(card: Card) -> Check:
+    if card.problem:
+        return Check(card.place, False, f"{card.name or 'unknown'}: {card.problem}", RESET)
+    memory = f", {card.memory_mb / 1024:.0f} GB" if card.memory_mb else ""
+    return Check(card.place, True, f"{card.name or 'unknown'}{memory}")
 
 
 def _home(home: Home) -> Check:

@@ -56,6 +56,8 @@ def table(
     ):
         if value not in known:
             raise ConfigError(f"{flag} {unknown(value, filter(None, known))}")
+    if select and checkpoint == "final":
+        raise ConfigError("--select chooses the best weights; leave --checkpoint final out")
     if select:
         selection.rule(select)  # refused here too when there is nothing to select from yet
     measured = []

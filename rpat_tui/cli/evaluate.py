@@ -224,10 +224,10 @@ def jobs_about(
     jobs = []
     for word in what:
         path = Path(word).expanduser()
-        if path.suffix or "/" in word or path.is_file():
+        if "/" in word or path.is_file() or (path.suffix and not _is_name(word, home)):
             found = inspect(path, model, key)
-            remark(f"{path}: {found['text']}")
             jobs.append(examine.of_file(kind, path, found, ask, **own))
+            remark(f"{path}: {found['text']}")
             continue
         if model != "auto" or key:
             raise ConfigError("--model and --key are for checkpoint files; a run knows its network")
@@ -238,8 +238,29 @@ def jobs_about(
             if row["kind"] != "train":
                 raise ConfigError(f"{row['id']} is itself a job of kind {row['kind']}; name a run")
             config = RunConfig.from_dict(queries.config_of(db, row["n"]))
-        jobs.append(examine.of_run(kind, row["uid"], row["id"], config, ask, **own))
-    return jobs
+        job = examine.of_run(kind, row["uid"], row["id"], config, ask, **own)
+        if row["state"] in ("failed", "stopped", "paused") and "final" in job.subject.checkpoints:
+            raise ConfigError(
+                f"{row['id']} is {row['state']} and has no final weights; "
+                f"--checkpoint best looks at its best, rpat requeue {row['id']} goes on"
+            )
+        jobs.append(job)
+    return list({job.fingerprint(): job for job in jobs}.values())
+
+
+def _is_name(word: str, home: str | None) -> bool:
+    """Return whether a word that looks like a file's name is a run's."""
+    from rpat.errors import ConfigError
+    from rpat_tui.cli.output import has_home, reading
+    from rpat_tui.store import queries
+
+    if not has_home(home):
+        return False
+    with reading(home) as (_, db):
+        try:
+            return bool(queries.find(db, [word]))
+        except ConfigError:
+            return False
 
 
 def print_jobs(jobs: list[Any], json: bool) -> None:
@@ -263,6 +284,7 @@ def carry_out(
     home: str | None,
 ) -> tuple[list[int], int]:
     """Queue jobs and follow them; returns their numbers and the exit status."""
+    from rpat.jobs import EvalJob
     from rpat_tui.cli.live import follow
     from rpat_tui.home import find_home
     from rpat_tui.launch import frozen, worker
@@ -275,12 +297,15 @@ def carry_out(
     with database.opened(place) as db:
         fresh = []
         for job in jobs:
-            known = None if again else queries.same_job(db, job.fingerprint())
+            keeps = isinstance(job, EvalJob) and job.keep
+            known = None if again else queries.same_job(db, job.fingerprint(), keeps=keeps)
             if known is None:
                 fresh.append(job)
             else:
                 numbers.append(known)
-                remark(f"{name_of(known)} has measured this; --again measures it anew")
+                done = queries.runs(db, numbers=[known])[0]["state"] == "done"
+                verb = "has measured" if done else "is to measure"
+                remark(f"{name_of(known)} {verb} this; --again measures it anew")
         if fresh:
             provenance = frozen.provenance(place, shlex.join(["rpat", *sys.argv[1:]]))
             name, tags, note = wish

@@ -87,8 +87,8 @@ def _poll(
     while True:
         present = _family(db, numbers)
         show(snapshot(db, present))
-        if not queries.unfinished(db, present):
-            return
+        if not queries.unfinished(db, present) and _family(db, numbers) == present:
+            return  # nor has an evaluation been queued between the two looks
         worker.ensure(home)
         time.sleep(TICK)
 
@@ -215,6 +215,8 @@ def _urgency(row: Row) -> tuple[int, int]:
 
 
 def _stage(row: Row) -> str:
+    if row["state"] == "running" and row["reason"]:
+        return "stuck?"
     if row["state"] == "running" and row["epoch"] == row["epochs"]:
         return "testing"
     return duration(row["left"]) if row["state"] == "running" else ""
@@ -231,12 +233,12 @@ class _Lines:
     """Prints a line whenever a run changes its state or ends an epoch."""
 
     def __init__(self) -> None:
-        self.seen: dict[int, tuple[str, Any]] = {}
+        self.seen: dict[int, tuple[Any, ...]] = {}
 
     def __call__(self, rows: list[Row]) -> None:
         for row in rows:
             stage = row["stage"] if row["state"] == "running" else ""
-            now = (row["state"], stage or row["epoch"])
+            now = (row["state"], stage or row["epoch"], row["reason"])
             if self.seen.get(row["n"]) == now:
                 continue
             self.seen[row["n"]] = now
@@ -252,4 +254,6 @@ class _Lines:
             head = f"{row['id']} {row['state']:<8} {_what(row, True)}"
             if row["kind"] != "train" and row["steps"]:
                 numbers = f"{row['step'] / row['steps']:.0%}  robust {_bound(row) or '–'}"
+            if row["state"] == "running" and row["reason"]:
+                head += f"  {row['reason']}"
             say(f"{head}  {numbers}" if row["epoch"] or stage else head)

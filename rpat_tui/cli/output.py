@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rpat_tui.glyphs import COLOURS as COLOURS
-from rpat_tui.glyphs import SHORT, glyphs_for
+from rpat_tui.glyphs import SHORT, UNICODE, Glyphs, glyphs_for
 from rpat_tui.glyphs import duration as duration
 from rpat_tui.glyphs import figure as figure
 
@@ -75,8 +75,18 @@ def remark(text: str) -> None:
 
 def glyph(state: str) -> str:
     """Return a state's sign, in ASCII where the output cannot show more."""
+    return signs().states[state]
+
+
+def signs() -> Glyphs:
+    """Return the signs that the output can show."""
     stream = sys.__stdout__ or sys.stdout  # a live view puts a stand-in in the place of stdout
-    return glyphs_for(stream.encoding).states[state]
+    return glyphs_for(stream.encoding)
+
+
+def shows_glyphs() -> bool:
+    """Return whether the output can show more than ASCII."""
+    return signs() is UNICODE
 
 
 def clock(t: float | None) -> str:

@@ -83,6 +83,9 @@ def run(
         option("--retries", panel=Where, help="Times to try again after a failure.", min=0),
     ] = None,
     detach: Annotated[bool, option("--detach", panel=Where, help="Return at once.")] = False,
+    reuse: Annotated[
+        bool, option("--reuse", panel=Where, help="Take runs of the same config that are there.")
+    ] = False,
     dry_run: Annotated[
         bool, option("--dry-run", panel=Where, help="Print the exact config, start nothing.")
     ] = False,
@@ -146,11 +149,17 @@ def run(
         name=name, tags=tuple(tag or ()), note=note, priority=priority,
         retries=settings()["retries"].value if retries is None else retries,
     )  # fmt: skip
-    _start(place, configs, wish, after or [], detach, json)
+    _start(place, configs, wish, after or [], detach, json, reuse)
 
 
 def _start(
-    home: Any, configs: list[Any], wish: Any, after: list[str], detach: bool, json: bool
+    home: Any,
+    configs: list[Any],
+    wish: Any,
+    after: list[str],
+    detach: bool,
+    json: bool,
+    reuse: bool = False,
 ) -> None:
     from dataclasses import replace
 
@@ -165,8 +174,17 @@ def _start(
         needed = [fingerprint for config in configs for fingerprint, _ in needs(config)]
         there = queries.usable(db, needed)  # teachers that need not be trained again
         configs = [config for config in configs if config.fingerprint() not in there]
+        twins = queries.twins(db, [config.fingerprint() for config in configs])
+        if reuse:
+            _say_reused(twins)
+            index.want_evaluations(db, configs, twins)
+            configs = [config for config in configs if config.fingerprint() not in twins]
+        elif twins:
+            remark(_twins_remark(twins))
         provenance = frozen.provenance(home, shlex.join(["rpat", *sys.argv[1:]]))
         numbers = index.enqueue(home, db, configs, wish, provenance)
+        if reuse:
+            numbers = sorted([*numbers, *(twin["n"] for twin in twins.values())])
         worker.ensure(home)
         if json:
             print_json([queries.public(row) for row in queries.runs(db, numbers=numbers)])
@@ -177,6 +195,19 @@ def _start(
     from rpat_tui.cli.live import follow
 
     raise typer.Exit(follow(home, numbers, quiet=json))
+
+
+def _say_reused(twins: dict[str, Any]) -> None:
+    words = {"done": "has trained this", "queued": "is queued for this"}
+    for twin in twins.values():
+        remark(f"{twin['id']} {words.get(twin['state'], 'is training this')}")
+
+
+def _twins_remark(twins: dict[str, Any]) -> str:
+    first, *others = twins.values()
+    more = f" (and {len(others)} more)" if others else ""
+    done = "has trained" if first["state"] == "done" else f"is {first['state']} for"
+    return f"{first['id']} {done} the same{more}; --reuse takes it instead of training again"
 
 
 def stop(runs: Runs, home: HomeOption = None) -> None:
@@ -206,17 +237,25 @@ def requeue(
     from_start: Annotated[
         bool, typer.Option("--from-start", help="Move the checkpoints aside first.")
     ] = False,
+    code: Annotated[
+        str, typer.Option("--code", help="frozen, or now: go on with the code of today.")
+    ] = "frozen",
     home: HomeOption = None,
 ) -> None:
     """Go on with failed or stopped runs.
 
     They are queued again and continue from their last checkpoint.
     """
-    from rpat_tui.launch import control, worker
+    from rpat.errors import ConfigError
+    from rpat_tui.launch import anew, control, worker
     from rpat_tui.store import queries
 
+    if code not in ("frozen", "now"):
+        raise ConfigError(f"--code {code} does not exist; choose frozen or now")
     with reading(home) as (place, db):
         for n in queries.find(db, runs):
+            if code == "now":
+                say(anew.to_present_code(place, db, n))
             say(control.requeue(place, db, n, from_start=from_start))
         worker.ensure(place)
 
@@ -258,8 +297,7 @@ def watch(
     from rpat_tui.store import queries
 
     with reading(home) as (place, db):
-        everything = [row["n"] for row in queries.runs(db)]
-        numbers = queries.find(db, runs) if runs else queries.unfinished(db, everything)
+        numbers = queries.find(db, runs) if runs else queries.unfinished(db)
     if not numbers:
         remark("no run is queued or running; start one with rpat run")
         return

@@ -109,7 +109,7 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
         table.add_row(
             row["id"],
             Text(f"{glyph(row['state'])} {row['state']}", style=COLOURS[row["state"]]),
-            Text(title(row) + (f" “{row['name']}”" if row["name"] else "")),
+            Text(_titled(row)),
             Text(place(row, wide)),
             *([row["model"]] if wide else []),
             str(row["seed"]),
@@ -124,12 +124,32 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
             out.print(Text(f"{row['id']} {row['state']}: {row['reason']}", style="dim"))
 
 
-def show(run: Run, json: JsonOption = False, home: HomeOption = None) -> None:
+def _titled(row: dict[str, Any]) -> str:
+    name = f" “{row['name']}”" if row["name"] else ""
+    return f"{title(row)}{name}{' (imported)' if row['imported'].startswith('log:') else ''}"
+
+
+def show(
+    run: Run,
+    provenance: Annotated[
+        bool, typer.Option("--provenance", help="Only where it comes from: versions, host, code.")
+    ] = False,
+    diff_code: Annotated[
+        bool, typer.Option("--diff-code", help="Only the uncommitted changes of its code.")
+    ] = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
     """Show one run.
 
     Its state and why, results, config, attempts, and the code it came from.
     """
-    from rpat.rundir import RunDir, read_json
+    from rpat.rundir import RunDir
+    from rpat_tui.cli.origins import print_patch, print_provenance
+    from rpat_tui.launch import inquest
+    from rpat_tui.launch.anew import provenance_of
+    from rpat_tui.launch.card import ENDED_BADLY, card
+    from rpat_tui.launch.differences import attempts, between_attempts
     from rpat_tui.store import queries
 
     with reading(home) as (where, db):
@@ -150,18 +170,28 @@ def show(run: Run, json: JsonOption = False, home: HomeOption = None) -> None:
             "studies": queries.studies(db, [n]),
             "jobs": [queries.public(r) for r in queries.runs(db, numbers=queries.jobs_of(db, [n]))],
             "config": queries.config_of(db, n),
+            "card": card(inquest.facts(where, db, row)) if row["state"] in ENDED_BADLY else None,
         }
-    try:
-        facts["provenance"] = read_json(folder.provenance)
-    except (OSError, ValueError):
-        facts["provenance"] = {}
+        ran = attempts(db, n) if provenance else []
+    facts["provenance"] = provenance_of(where, row["id"])
+    if diff_code:
+        print_patch(row["id"], facts["provenance"])
+        return
+    if provenance and not json:
+        print_provenance(facts["provenance"], ran, row["data_key"])
+        return
+    if provenance:
+        more = {"data": row["data_key"], "attempts": ran, "differs": between_attempts(ran)}
+        print_json({"id": row["id"], **facts["provenance"], **more})
+        return
     if json:
         for moved in facts["history"]:
             moved["t"] = queries.iso(moved["t"])
         order = (
             "config", "results", "studies", "metrics", "provenance", "findings", "jobs",
-            "attempts", "history",
+            "attempts", "history", "card",
         )  # fmt: skip
+        facts["card"] = facts["card"] and facts["card"].public()
         print_json({**queries.public(row), **{key: facts[key] for key in order}})
         return
     _print_run(row, facts, folder.path)
@@ -187,6 +217,10 @@ def _print_run(row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None
     if row["kind"] != "train" and row["state"] != "done":
         epochs = f"  {row['stage']}"
     out.print(Text.assemble(state, f"{reason}{epochs}"))
+    if facts["card"]:
+        from rpat_tui.cli.explain import panel
+
+        out.print(panel(row, facts["card"]))
     tags = " ".join(f"#{tag}" for tag in row["tags"])
     if words := "  ".join(filter(None, [row["name"], tags, row["note"]])):
         say(words)
@@ -218,6 +252,10 @@ def _print_run(row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None
             f"{attempt['from_step']}, began {clock(attempt['began'])}, ended "
             f"{clock(attempt['ended'])}{f' ({ending})' if ending not in ('', None) else ''}"
         )
+    if row["imported"].startswith("log:"):
+        say(f"imported from {row['imported'].partition(':')[2]}")
+        say(f"folder {folder}")
+        return
     git = facts["provenance"].get("git") or {}
     code = f"git {git['commit'][:10]}{'+changes' if git.get('diff') else ''}" if git else ""
     say(f"code rpat {facts['provenance'].get('rpat', '?')} {code}")
@@ -313,6 +351,9 @@ def metrics(
     name: Annotated[list[str] | None, typer.Option("--name", help="Only this metric.")] = None,
     json: JsonOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV: name,epoch,step,value.")] = False,
+    machine: Annotated[
+        bool, typer.Option("--machine", help="What it uses: card, memory, processor.")
+    ] = False,
     home: HomeOption = None,
 ) -> None:
     """Print a run's metrics.
@@ -323,6 +364,9 @@ def metrics(
 
     with reading(home) as (_, db):
         n = queries.find(db, [run])[0]
+        if machine:
+            _print_samples(queries.latest_samples(db, [n])[n], name or [], json, csv)
+            return
         points = queries.metrics(db, n, name or ()) if json or csv else []
         summary = queries.summaries(db, n)
     if json:
@@ -344,6 +388,38 @@ def metrics(
                 _number(s["min_value"]), str(s["min_epoch"] or "–"), str(s["points"]),
             )  # fmt: skip
         console().print(table)
+
+
+def _print_samples(
+    samples: dict[str, dict[str, Any]], names: list[str], json: bool, csv: bool
+) -> None:
+    """Print the newest and the highest sample of each name."""
+    from rpat_tui.store.queries import iso
+
+    rows = [
+        {"name": name, "device": s["device"], "t": iso(s["t"]), "value": s["value"],
+         "peak": s["peak"]}
+        for name, s in samples.items()
+        if not names or name in names
+    ]  # fmt: skip
+    if json:
+        print_json(rows)
+        return
+    if csv:
+        writer = csv_format.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["name", "device", "t", "value", "peak"])
+        writer.writerows([list(row.values()) for row in rows])
+        return
+    if not rows:
+        remark("no samples yet; the worker takes them while a run trains (rpat config)")
+        return
+    table = plain_table("sample", "on", "newest", "highest", "at", right=("newest", "highest"))
+    for row in rows:
+        table.add_row(
+            row["name"], row["device"], _number(row["value"]), _number(row["peak"]),
+            clock(samples[row["name"]]["t"]),
+        )  # fmt: skip
+    console().print(table)
 
 
 def _number(value: float | None) -> str:

@@ -93,7 +93,7 @@ def perception(
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Compare the logit MSE of success and failure cases (Fig. 2).
+    """Compare the logit MSE of success and failure cases, as figure 2 of the paper does.
 
     Under random noise and under PGD-20; success is of the perturbed image.
 

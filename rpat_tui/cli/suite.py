@@ -101,7 +101,7 @@ def status(
     """Say which runs of a suite are done, running, queued or missing."""
     from rpat_tui.store import queries
 
-    suite, rows = _rows(
+    suite, rows, _ = _rows(
         name, dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home
     )  # fmt: skip
     found: dict[str, Any] = {}
@@ -175,14 +175,14 @@ def run_suite(
 
         check_target(Path(save))
     changes = [*(changes or ()), *([f"device={device}"] if device else ())]
-    suite, rows = _rows(
+    suite, rows, before = _rows(
         name, dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home
     )  # fmt: skip
     if dry_run:
-        _say_plan(suite, rows, home)
+        _say_plan(suite, rows, json, home)
         return
     place = find_home(home)
-    chosen, jobs = _queue(place, suite, rows)
+    chosen, jobs = _queue(place, suite, rows, before)
     numbers = [*chosen.values(), *jobs]
     if detach:
         say(" ".join(f"r{n:04d}" for n in numbers))
@@ -204,7 +204,7 @@ def _rows(
     data_dir: str | None,
     evaluation: str,
     home: str | None,
-) -> tuple[Suite, list[tuple[Row, list[RunConfig]]]]:
+) -> tuple[Suite, list[tuple[Row, list[RunConfig]]], list[RunConfig]]:
     from rpat_tui import compose, suites
     from rpat_tui.home import data_folder, find_home, settings
 
@@ -220,22 +220,36 @@ def _rows(
         data_dir=data_folder(find_home(home), data_dir),
         data_dir_given=data_dir is not None or settings()["data_dir"].origin != "default",
     )
-    return suite, suites.configs(suite, made)
+    return suite, suites.configs(suite, made), suites.prerequisites(suite, made)
 
 
-def _say_plan(suite: Suite, rows: list[tuple[Row, list[RunConfig]]], home: str | None) -> None:
+def _say_plan(
+    suite: Suite, rows: list[tuple[Row, list[RunConfig]]], json: bool, home: str | None
+) -> None:
     from rpat_tui.store import queries
 
     found: dict[str, Any] = {}
     if has_home(home):
         with reading(home) as (_, db):
             found = queries.by_fingerprint(db, [c.fingerprint() for _, cs in rows for c in cs])
+    plan = [
+        (row, config, _usable(found.get(config.fingerprint())))
+        for row, configs in rows
+        for config in configs
+    ]
+    if json:
+        print_json([
+            {
+                "row": row.label, "run": known["id"] if known else None,
+                "fingerprint": config.fingerprint(), "config": config.to_dict(),
+            }
+            for row, config, known in plan
+        ])  # fmt: skip
+        return
     say(suite.title)
-    for row, configs in rows:
-        for config in configs:
-            known = _usable(found.get(config.fingerprint()))
-            what = f"is {known['id']} ({known['state']})" if known else "would be queued"
-            say(f"{row.label}, seed {config.seed}: {what}")
+    for row, config, known in plan:
+        what = f"is {known['id']} ({known['state']})" if known else "would be queued"
+        say(f"{row.label}, seed {config.seed}: {what}")
     say("nothing was started")
 
 
@@ -244,21 +258,19 @@ def _usable(run: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _queue(
-    place: Any, suite: Suite, rows: list[tuple[Row, list[RunConfig]]]
+    place: Any,
+    suite: Suite,
+    rows: list[tuple[Row, list[RunConfig]]],
+    before: list[RunConfig],
 ) -> tuple[dict[str, int], list[int]]:
     """Queue what is missing; returns the run of each fingerprint and the studies about them."""
-    from rpat_tui.compose import with_prerequisites
     from rpat_tui.launch import frozen, worker
     from rpat_tui.store import db as database
     from rpat_tui.store import index, queries
 
     wanted = {config.fingerprint(): config for _, configs in rows for config in configs}
     with database.opened(place) as db:
-        needed = {
-            before.fingerprint(): before
-            for config in wanted.values()
-            for before in with_prerequisites(config)
-        }
+        needed = {config.fingerprint(): config for config in (*before, *wanted.values())}
         found = queries.by_fingerprint(db, list(needed))
         there = {key: run["n"] for key, run in found.items() if _usable(run)}
         fresh = {key: config for key, config in needed.items() if key not in there}

@@ -19,7 +19,8 @@ from types import FrameType
 
 from rpat.identity import process_identity
 from rpat.journal import VERSION, Journal
-from rpat.rundir import Attempt, RunDir, read_json
+from rpat.rundir import Attempt, RunDir, newest_code, read_json
+from rpat_tui.launch import oom
 
 RETRIES, PAUSE = 60, 1.0
 """How long the end record waits for a full disk to get some room."""
@@ -38,6 +39,7 @@ def main(folder: str) -> int:
     log = Journal(attempt.attendant)
     log.write("begin", v=VERSION, attempt=attempt.number, **process_identity())
     _answer_signals(attempt)
+    before = oom.counters()
     with attempt.output.open("ab", buffering=0) as output:
         trainer = subprocess.Popen(
             [sys.executable, "-m", "rpat", str(run.path)],
@@ -52,16 +54,24 @@ def main(folder: str) -> int:
     forced = _wait(trainer, attempt)
     code = trainer.returncode
     name = signal.Signals(-code).name if code < 0 else ""
-    more = {"forced": round(forced)} if forced else {}
+    more = _memory(name, before) | ({"forced": round(forced)} if forced else {})
     _write_end(log, exit_code=None if name else code, signal=name, **more)
     return 1 if name else code
+
+
+def _memory(signal_name: str, before: oom.Counters) -> dict[str, object]:
+    """Return how much the trainer held and, after a SIGKILL, whether the kernel sent it."""
+    facts: dict[str, object] = {"peak_mb": oom.peak_mb()}
+    if signal_name == "SIGKILL" and (found := oom.risen(before, oom.counters())) is not None:
+        facts["oom_kill"] = {"counter": found[0], "rose_by": found[1]}
+    return facts
 
 
 def _environment(run: RunDir, attempt: Attempt) -> dict[str, str]:
     """The trainer's environment: its attempt, and the code that was frozen for it."""
     env = {**os.environ, "RPAT_ATTEMPT": str(attempt.number), "PYTHONUNBUFFERED": "1"}
     try:
-        snapshot = read_json(run.provenance).get("snapshot_path", "")
+        snapshot = newest_code(read_json(run.provenance)).get("snapshot_path", "")
     except (OSError, ValueError):
         snapshot = ""
     if snapshot and Path(snapshot).is_dir():

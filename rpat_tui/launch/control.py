@@ -11,7 +11,7 @@ from typing import Any
 
 from rpat.errors import ConfigError
 from rpat.identity import is_alive
-from rpat.rundir import RunDir, replace
+from rpat.rundir import Attempt, RunDir, replace
 from rpat_tui.home import Home
 from rpat_tui.store import queries
 from rpat_tui.store.db import transaction
@@ -62,6 +62,20 @@ def resume(db: sqlite3.Connection, n: int) -> str:
             raise ConfigError(f"run {name_of(n)} is {state}; only paused runs are resumed")
         move(db, n, "queued", "resumed")
     return f"{name_of(n)} is queued and goes on where it was"
+
+
+def restart(home: Home, db: sqlite3.Connection, n: int) -> bool:
+    """End a run that is stuck, so that it is queued again; returns whether that was done now.
+
+    A request of a person stands: it is never replaced by this one.
+    """
+    newest = queries.attempts(db, n)[-1]
+    request = Attempt(home.runs / name_of(n), newest["number"]).stop
+    if request.exists():
+        return False
+    replace(request, lambda stream: stream.write(b"stuck"))
+    _signal(newest, signal.SIGKILL)
+    return True
 
 
 def _signal(attempt: dict[str, Any] | None, number: signal.Signals) -> None:

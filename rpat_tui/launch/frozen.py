@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import rpat
-from rpat.rundir import write_json
+from rpat.rundir import replace, write_json
 from rpat_tui.home import Home
 
 PACKAGES = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-learn")
@@ -25,20 +25,27 @@ PATTERNS = ("*.py", "*.toml")
 
 def provenance(home: Home, command: str) -> dict[str, Any]:
     """Return versions, host, command and code of this moment; the code is copied to the home."""
-    folder, digest = snapshot(home)
     return {
-        "rpat": rpat.__version__,
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        **code(home),
         "host": socket.gethostname(),
         "user": _user(),
         "platform": platform.platform(),
         "command": command,
         "cwd": str(Path.cwd()),
         "interpreter": sys.executable,
+    }
+
+
+def code(home: Home) -> dict[str, Any]:
+    """Return versions and code of this moment: what decides what a run computes."""
+    folder, digest = snapshot(home)
+    return {
+        "rpat": rpat.__version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
         "snapshot": digest,
         "snapshot_path": str(folder),
-        "git": _git(Path(rpat.__file__).parent),
+        "git": _git(Path(rpat.__file__).parent, folder),
     }
 
 
@@ -67,25 +74,46 @@ def snapshot(home: Home) -> tuple[Path, str]:
     return target, digest
 
 
-def _git(folder: Path) -> dict[str, str] | None:
-    """Commit and digest of uncommitted changes, where the core runs from a checkout."""
+def _git(source: Path, snapshot: Path) -> dict[str, str] | None:
+    """Commit and uncommitted changes, where the core runs from a checkout.
 
-    def ask(*words: str) -> str | None:
+    The changes are kept as a patch in the snapshot's folder; files that git does not know are in
+    the snapshot itself.
+    """
+
+    def ask(*words: str) -> bytes | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5,
-                check=True,
-            )  # fmt: skip
+                ["git", "-C", str(source), *words], capture_output=True, timeout=5, check=True
+            )
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout
 
     top = ask("rev-parse", "--show-toplevel")
-    if top is None or not (Path(top.strip()) / "rpat" / "__init__.py").is_file():
+    if top is None or not (Path(os.fsdecode(top.strip())) / "rpat" / "__init__.py").is_file():
         return None
     commit, diff = ask("rev-parse", "HEAD"), ask("diff", "HEAD", "--", ".")
-    changed = hashlib.sha256(diff.encode()).hexdigest() if diff else ""
-    return {"commit": (commit or "").strip(), "diff": changed}
+    found = {"commit": os.fsdecode((commit or b"").strip()), "diff": "", "patch": ""}
+    if diff:
+        found["diff"] = hashlib.sha256(diff).hexdigest()
+        found["patch"] = _keep_patch(snapshot, diff, found["diff"])
+    return found
+
+
+def _keep_patch(snapshot: Path, diff: bytes, digest: str) -> str:
+    """Write a patch once and return its file's name.
+
+    Equal code can be another commit with other changes: such a patch gets a name of its own.
+    """
+    for name in ("diff.patch", f"diff-{digest[:12]}.patch"):
+        file = snapshot / name
+        with suppress(OSError):
+            if not file.exists():
+                replace(file, lambda stream: stream.write(diff))
+            if file.read_bytes() == diff:
+                return name
+    return ""
 
 
 def _version(name: str) -> str:

@@ -11,7 +11,7 @@ from rpat_tui.home import Home
 from rpat_tui.launch.locks import held, holder
 from rpat_tui.launch.reconcile import reconcile
 from rpat_tui.store import db as database
-from rpat_tui.store import findings
+from rpat_tui.store import findings, queries
 from rpat_tui.store.index import index_all
 from rpat_tui.store.ingest import ingest
 
@@ -37,8 +37,10 @@ def rebuild(home: Home) -> tuple[int, list[str]]:
             with held(home.ingest_lock):
                 with database.transaction(db):
                     found = index_all(db, home)
-                for n, name in db.execute("select n, id from runs").fetchall():
+                known = db.execute("select n, id from runs order by n").fetchall()
+                for n, name in known:
                     ingest(db, n, RunDir(home.runs / name))
+                for n in sorted({queries.subject_of(db, n) for n, _ in known}):
                     findings.judge(db, n)
             reconcile(home, db)
     return found

@@ -18,6 +18,7 @@ from rpat.rundir import RunDir
 from rpat_tui.home import Home
 from rpat_tui.launch.again import retry
 from rpat_tui.launch.locks import held
+from rpat_tui.launch.stuck import Watch
 from rpat_tui.launch.verdict import Evidence, judge
 from rpat_tui.store import findings, queries
 from rpat_tui.store.db import transaction
@@ -28,23 +29,35 @@ FULL = 1 << 20
 """Bytes free below which a run without last words was lost to a full disk."""
 
 
-def reconcile(home: Home, db: sqlite3.Connection, *, seconds: float = float("inf")) -> bool:
+def reconcile(
+    home: Home,
+    db: sqlite3.Connection,
+    *,
+    seconds: float = float("inf"),
+    watch: Watch | None = None,
+) -> bool:
     """Bring the database up to date with the run directories and the processes.
 
+    `watch` is the memory of a process that looks again and again: it finds runs that are stuck.
     Returns False when another process is at it, or when `seconds` ran out before the last run.
     """
     deadline = time.monotonic() + seconds
     with held(home.ingest_lock) as free:
         if not free:
             return False
-        for run in queries.open_runs(db):
+        present = queries.open_runs(db)
+        if watch is not None:
+            watch.forget({run["id"] for run in present})
+        for run in present:
             if time.monotonic() > deadline:
                 return False
-            settle(home, db, run)
+            settle(home, db, run, watch)
     return True
 
 
-def settle(home: Home, db: sqlite3.Connection, run: dict[str, Any]) -> None:
+def settle(
+    home: Home, db: sqlite3.Connection, run: dict[str, Any], watch: Watch | None = None
+) -> None:
     """Read one run's journals and move it to the state that the evidence supports."""
     folder = RunDir(home.runs / run["id"])
     # Who lives is asked before the journals are read: a process that ends in between has
@@ -63,7 +76,8 @@ def settle(home: Home, db: sqlite3.Connection, run: dict[str, Any]) -> None:
         alive = _living(attempts, newest, run)
         ingest(db, run["n"], folder)
         attempt = _attempts(db, run["n"])[newest]
-    verdict = judge(_evidence(folder, run, newest, attempt, alive))
+    silence = watch.silence(folder, newest) if watch is not None and newest else None
+    verdict = judge(_evidence(folder, run, newest, attempt, alive, db, silence))
     ended = attempt.get("ended") if verdict.state in FINAL else None
     with transaction(db):
         move(db, run["n"], verdict.state, verdict.reason, verdict.evidence, t=ended)
@@ -105,6 +119,8 @@ def _evidence(
     newest: int,
     attempt: dict[str, Any],
     alive: dict[str, bool | None],
+    db: sqlite3.Connection,
+    silence: dict[str, Any] | None = None,
 ) -> Evidence:
     waited = time.time() - (run["since"] or 0)
     if not newest or not attempt:
@@ -115,6 +131,7 @@ def _evidence(
             disk_full=shutil.disk_usage(folder.path.parent).free < FULL,
         )
     files = next(a for a in folder.attempts() if a.number == newest)
+    asked = _content(files.stop)
     known = attempt["trainer"] or attempt["attendant"]
     trainer, attendant = alive["trainer"], alive["attendant"]
     if not known:  # the attendant has claimed the attempt and not yet written its first record
@@ -128,13 +145,28 @@ def _evidence(
         signal=attempt["signal"],
         error_reason=attempt["error_reason"],
         error_message=attempt["error_message"],
-        asked=_content(files.stop),
+        asked=asked,
         trainer=trainer,
         attendant=attendant,
         rebooted=bool(known) and known["boot"] != boot_id(),
         last_line=last_line(files.output),
         disk_full=shutil.disk_usage(folder.path).free < FULL,
+        **_memory(db, run["n"], newest, attempt["signal"]),
+        **(silence or {}),
+        restarts=queries.moves_for(db, run["n"], "stuck") if asked == "stuck" else 0,
     )
+
+
+def _memory(db: sqlite3.Connection, n: int, newest: int, signal: str) -> dict[str, Any]:
+    """Return what the attendant saw of memory when the trainer was killed."""
+    if signal != "SIGKILL":
+        return {}
+    said = queries.attendant_end(db, n, newest)
+    found = said.get("oom_kill")
+    return {
+        "peak_mb": said.get("peak_mb", 0),
+        "oom": (found["counter"], found["rose_by"]) if found else None,
+    }
 
 
 def _content(path: Path) -> str:

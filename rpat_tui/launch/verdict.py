@@ -9,7 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from rpat_tui.launch.causes import memory_sentence, recognise, signal_sentence
+
 SAVED, SUPERSEDED = 85, 86
+RESTARTS = 3
+"""Times that a run which is stuck is started again, where the settings ask for that."""
+
 PATIENCE = 3.0
 """Seconds a run has to show that it starts, before its worker or attendant counts as dead."""
 
@@ -35,15 +40,34 @@ class Evidence:
     waited: float = 0.0  # seconds in the present state
     last_line: str = ""  # of the output
     disk_full: bool = False
+    oom: tuple[str, int] | None = None  # the kernel's counter that rose, and by how much
+    peak_mb: int = 0  # the most memory that the trainer held
+    quiet: float = 0.0  # seconds, on a clock that never jumps, since its journal last grew
+    patience: float = 0.0  # seconds after which such a silence is worth a word; 0: not observed
+    usual: float | None = None  # seconds between two rows
+    restarts: int = 0  # times that it was started again for being stuck
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A state with its reason; the evidence travels into the transition's row."""
+    """A state with its reason; the evidence travels into the transition's row.
+
+    The evidence names the `cause`, a word of `causes`, where something needs explaining.
+    """
 
     state: str
     reason: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def cause(self) -> str:
+        """The stable word for why; '' where there is nothing to explain."""
+        return str(self.evidence.get("cause", ""))
+
+
+def because(state: str, cause: str, reason: str, **evidence: Any) -> Verdict:
+    """Return a verdict whose evidence names the cause."""
+    return Verdict(state, reason, {"cause": cause, **evidence})
 
 
 def judge(e: Evidence) -> Verdict:
@@ -61,7 +85,7 @@ def judge(e: Evidence) -> Verdict:
         if e.trainer or e.attendant:
             return _alive(e)
         if e.trainer is None or e.attendant is None:
-            return Verdict("lost", "its host cannot be asked from here")
+            return because("lost", "lost", "its host cannot be asked from here")
     return _failed(e)
 
 
@@ -69,55 +93,112 @@ def _not_begun(e: Evidence) -> Verdict:
     if e.launcher or e.waited < PATIENCE:
         return Verdict("starting")
     if e.launcher is None:
-        return Verdict("lost", "its host cannot be asked from here")
+        return because("lost", "lost", "its host cannot be asked from here")
     if e.launched:
         full = " (the disk is full)" if e.disk_full else ""
-        return Verdict("failed", f"its processes could not be started{full}; see worker.log")
-    return Verdict("queued", "its worker died before the run could start")
+        what = f"its processes could not be started{full}; see worker.log"
+        return because("failed", "disk full" if e.disk_full else "start", what)
+    return because("queued", "start", "its worker died before the run could start")
 
 
 def _alive(e: Evidence) -> Verdict:
     if e.asked == "pause":
         return Verdict("pausing")
-    return Verdict("running") if e.ready else Verdict("starting")
+    if not e.ready:
+        return Verdict("starting")
+    if e.patience and e.quiet > e.patience:
+        return because("running", "stuck", _silence(e), patience=e.patience, usual=e.usual)
+    return Verdict("running")
+
+
+def _silence(e: Evidence) -> str:
+    usual = "" if e.usual is None else f" (one comes every {_span(e.usual)})"
+    return f"may be stuck: no row for more than {_span(e.patience)}{usual}"
 
 
 def _stopped(e: Evidence) -> Verdict:
     if e.word == "pause":
-        return Verdict("paused", "on request")
+        return because("paused", "user stop", "on request")
     if e.word in ("stop", "kill"):
-        return Verdict("stopped", "on request")
-    return Verdict("stopped", f"{e.word} from outside rpat", {"signal": e.word})
+        return because("stopped", "user stop", "on request")
+    if e.word == "stuck":
+        return _stuck(e)
+    return because("stopped", "outside stop", f"{e.word} from outside rpat", signal=e.word)
+
+
+def _stuck(e: Evidence) -> Verdict:
+    if e.restarts >= RESTARTS:
+        what = f"stuck again after {e.restarts} new starts; rpat logs shows where"
+        return because("failed", "stuck", what)
+    return because("queued", "stuck", "was stuck and is started again", restart=e.restarts + 1)
 
 
 def _forced(e: Evidence) -> Verdict:
     state = "paused" if e.asked == "pause" else "stopped"
     why = f"did not answer the request for {e.word} s and was killed; its last checkpoint counts"
-    return Verdict(state, why, {"signal": e.signal, "waited": e.word})
+    return because(state, "user stop", why, signal=e.signal, waited=e.word)
 
 
 def _failed(e: Evidence) -> Verdict:
     proof: dict[str, Any] = {
         "exit_code": e.exit_code, "signal": e.signal, "last_line": e.last_line,
     }  # fmt: skip
+    if e.peak_mb:
+        proof["peak_mb"] = e.peak_mb
+    if e.oom is not None:
+        proof["oom_kill"] = {"counter": e.oom[0], "rose_by": e.oom[1]}
     if e.asked == "kill":
-        return Verdict("stopped", "killed on request", proof)
+        return because("stopped", "killed on request", "killed on request", **proof)
+    if e.asked == "stuck":
+        verdict = _stuck(e)
+        return Verdict(verdict.state, verdict.reason, {**verdict.evidence, **proof})
+    cause, reason = _why(e)
+    return because("failed", cause, reason, **proof)
+
+
+def _why(e: Evidence) -> tuple[str, str]:
+    """Return the cause of an end that nobody asked for, and its sentence."""
     if e.error_reason:
-        return Verdict("failed", _because(e.error_reason, e.error_message), proof)
+        cause = recognise(e.error_reason, e.error_message) or "error"
+        sentence = memory_sentence(e.error_message) if cause == "gpu memory" else ""
+        return cause, sentence or _said(e.error_reason, e.error_message)
     if e.disk_full:
-        return Verdict("failed", "disk full: the run's last words could not be written", proof)
+        return "disk full", "disk full: the run's last words could not be written"
     if e.signal == "SIGKILL":
-        what = "killed by SIGKILL (kill -9, or the kernel when memory ran out)"
-        return Verdict("failed", what, proof)
+        return _killed(e)
     if e.signal:
-        return Verdict("failed", f"killed by {e.signal}", proof)
+        return "signal", f"killed by {signal_sentence(e.signal)}"
+    if e.exit_code == SUPERSEDED:
+        return "superseded", "left its place to a later attempt"
     if e.exit_code is not None:
         said = f": {e.last_line}" if e.last_line else ""
-        return Verdict("failed", f"ended with exit code {e.exit_code}{said}", proof)
+        cause = recognise("", e.last_line) if e.exit_code else ""
+        return cause or "exit", f"ended with exit code {e.exit_code}{said}"
     if e.rebooted:
-        return Verdict("failed", "the machine was restarted", proof)
-    return Verdict("failed", "trainer and attendant vanished without a word (kill -9?)", proof)
+        return "reboot", "the machine was restarted"
+    return "vanished", "trainer and attendant vanished without a word (kill -9?)"
 
 
-def _because(reason: str, message: str) -> str:
+def _killed(e: Evidence) -> tuple[str, str]:
+    """Tell the kernel's kill from a person's, where the kernel's counters say."""
+    held = f"; the run had held {e.peak_mb / 1024:.1f} GiB" if e.peak_mb else ""
+    if e.oom is None:
+        return "signal", "killed by SIGKILL (kill -9, or the kernel when memory ran out)"
+    counter, rise = e.oom
+    if not rise:
+        return "signal", f"killed by SIGKILL, not for want of memory: kill -9 from outside{held}"
+    where = f"oom_kill rose by {rise} in {counter}"
+    if counter.startswith("/proc/"):  # the whole machine's: it may have been another process
+        return (
+            "host memory",
+            f"killed by SIGKILL, probably the kernel: out of memory ({where}{held})",
+        )
+    return "host memory", f"killed by the kernel: out of memory ({where}{held})"
+
+
+def _said(reason: str, message: str) -> str:
     return message if reason in ("error", "config") else f"{reason}: {message}"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"

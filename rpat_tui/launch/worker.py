@@ -20,13 +20,17 @@ from types import FrameType
 from rpat.errors import StoreError
 from rpat.identity import Identity, process_identity
 from rpat_tui.home import Home, settings
-from rpat_tui.launch import devices
+from rpat_tui.launch import control
 from rpat_tui.launch.automatic import queue_evaluations
+from rpat_tui.launch.box import Box, Starting, rules
+from rpat_tui.launch.cards import Driver, visible_devices
 from rpat_tui.launch.locks import held, holder
+from rpat_tui.launch.monitor import Monitor
 from rpat_tui.launch.notify import tell
 from rpat_tui.launch.reconcile import reconcile
+from rpat_tui.launch.stuck import Watch
 from rpat_tui.store import db as database
-from rpat_tui.store import queue
+from rpat_tui.store import queries, queue
 
 TICK = 0.5
 """Seconds between two looks."""
@@ -37,12 +41,16 @@ Say = Callable[[str], None]
 class Worker:
     """The loop behind `rpat worker`."""
 
-    def __init__(self, home: Home, idle: float, slots: list[devices.Slot], say: Say) -> None:
-        self.home, self.idle, self.slots, self.say = home, idle, slots, say
+    def __init__(self, home: Home, idle: float, box: Box, say: Say) -> None:
+        self.home, self.idle, self.box, self.say = home, idle, box, say
+        self.monitor = Monitor(home, box, settings()["monitor_every"].value)
+        self.avoided: dict[str, str] = {}
         self.me: Identity = process_identity()
         self.children: list[subprocess.Popen[bytes]] = []
         self.grace = str(settings()["stop_grace"].value)
         self.leaving = False
+        self.watch = Watch(settings()["stuck_factor"].value)
+        self.restarts_stuck = settings()["stuck_action"].value == "restart"
 
     def run(self) -> bool:
         """Work until idle or told to leave; returns False when another worker lives."""
@@ -50,7 +58,10 @@ class Worker:
             with held(self.home.worker_lock, dict(self.me)) as free:
                 if not free:
                     return False
-                self._work()
+                try:
+                    self._work()
+                finally:
+                    self.monitor.close()
             # Whoever queued a run while the lock was still held counts on this worker.
             with database.opened(self.home) as db:
                 if self.leaving or not queue.work_left(db):
@@ -66,29 +77,36 @@ class Worker:
             try:
                 with database.opened(self.home) as db:
                     while not self.leaving and time.monotonic() - busy_at < self.idle:
-                        reconcile(self.home, db)
+                        reconcile(self.home, db, watch=self.watch)
+                        self._restart_stuck(db)
                         queue_evaluations(self.home, db)
                         tell(db, self.say)
                         self._start_queued(db)
+                        self.monitor.look(db)
                         if queue.work_left(db):
                             busy_at = time.monotonic()
                         self._collect()
                         time.sleep(TICK)
-            except StoreError as error:  # a full or busy disk: the runs go on, try again
+            except (StoreError, OSError) as error:  # a full or busy disk: runs go on, try again
                 self.say(str(error))
                 time.sleep(2)
 
-    def _start_queued(self, db: sqlite3.Connection) -> None:
-        busy = queue.busy_slots(db)
-        for slot in self.slots:
-            if slot.name in busy:
-                continue
-            with database.transaction(db):
-                taken = queue.take(db, slot.name, slot.takes, self.me)
-            if taken is not None:
-                self._start(db, *taken, slot)
+    def _restart_stuck(self, db: sqlite3.Connection) -> None:
+        """End runs that are stuck, where the settings ask for it; the verdict queues them again."""
+        for n in queries.stuck(db) if self.restarts_stuck else ():
+            if control.restart(self.home, db, n):
+                self.say(f"{queue.name_of(n)} is stuck and is started again")
 
-    def _start(self, db: sqlite3.Connection, n: int, name: str, slot: devices.Slot) -> None:
+    def _start_queued(self, db: sqlite3.Connection) -> None:
+        for start in self.box.take(db, self.me):
+            self._start(db, start)
+        for place, who in self.box.avoided.items():
+            if place not in self.avoided:
+                self.say(f"{place} is left alone: {who}")
+        self.avoided = self.box.avoided
+
+    def _start(self, db: sqlite3.Connection, start: Starting) -> None:
+        n, name, slot = start.n, start.name, start.slot
         device = db.execute("select device from runs where n = ?", (n,)).fetchone()[0]
         child = subprocess.Popen(
             [sys.executable, "-m", "rpat_tui.launch.attend", str(self.home.runs / name)],
@@ -131,8 +149,8 @@ def ensure(home: Home) -> None:
 
 def serve(home: Home, idle: float, say: Say) -> bool:
     """Be the home's worker in this process; returns False when another one lives."""
-    slots = devices.slots(settings()["cpu_slots"].value)
-    worker = Worker(home, idle, slots, say)
+    driver = Driver(visible=visible_devices())
+    worker = Worker(home, idle, Box(rules(), driver.read), say)
     signal.signal(signal.SIGTERM, worker.leave)
     signal.signal(signal.SIGINT, worker.leave)
     return worker.run()

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from rpat.config import RunConfig
 from rpat.errors import RpatError, StoreError
 from rpat.jobs import KINDS, Job
 from rpat.recipes import label
-from rpat.rundir import RunDir, new_uid, read_json, write_json
+from rpat.rundir import RunDir, new_uid, newest_code, read_json, write_json
 from rpat_tui.compose import needs
 from rpat_tui.home import Home
 from rpat_tui.store.db import transaction
@@ -32,6 +32,7 @@ META: dict[str, Any] = {
     "archived": False,
     "sweep": "",
     "dependencies": [],
+    "imported": "",
 }
 
 
@@ -91,21 +92,35 @@ def enqueue(
     return made
 
 
+def want_evaluations(
+    db: sqlite3.Connection, configs: Sequence[RunConfig], twins: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Let runs that are taken in the place of new ones be evaluated as the new ones would be."""
+    with transaction(db):
+        for config in configs:
+            twin = twins.get(config.fingerprint())
+            if twin is not None and config.eval.attack == "aa":
+                db.execute("update runs set wants = 'aa' where n = ?", (twin["n"],))
+
+
 def depend(db: sqlite3.Connection, n: int, config: Task) -> None:
     """Let a run wait for the newest runs that make the weights it needs.
 
-    A job waits for the end of its run where it needs the final weights.
+    A job waits for the end of its run where it needs the final weights, or where there are none
+    at all yet.
     """
     if isinstance(config, Job):
-        if config.subject.run and "final" in config.subject.checkpoints:
+        if config.subject.run:
             db.execute(
-                "insert or ignore into dependencies values (?, ?, 'final')",
-                (n, config.subject.run),
+                "insert or ignore into dependencies "
+                "select ?, uid, 'final' from runs where uid = ? and (? or epoch = 0)",
+                (n, config.subject.run, "final" in config.subject.checkpoints),
             )
         return
     for fingerprint, kind in needs(config):
         row = db.execute(
             "select uid from runs where fingerprint = ? and state not in ('failed', 'stopped') "
+            "and imported not like 'log:%' "
             "order by n desc limit 1",
             (fingerprint,),
         ).fetchone()
@@ -129,7 +144,8 @@ def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = 
         "archived": int(meta["archived"]),
         **_facts(job["kind"], job["config"]),
         "config": json.dumps(job["config"]),
-        "snapshot": provenance.get("snapshot", ""),
+        "imported": meta["imported"],
+        "snapshot": newest_code(provenance).get("snapshot", ""),
         "state": state,
         "reason": reason,
         "created": provenance.get("queued", run.config.stat().st_mtime),
@@ -206,7 +222,48 @@ def _highest(home: Home) -> int:
     return max((int(e.name[1:]) for e in _entries(home) if e.name[1:].isdigit()), default=0)
 
 
-def _make(home: Home, number: int, config: Task, wish: Wish, provenance: Mapping[str, Any]) -> int:
+def adopt(
+    home: Home,
+    db: sqlite3.Connection,
+    config: Task,
+    wish: Wish,
+    provenance: Mapping[str, Any],
+    fill: Callable[[RunDir], object],
+    *,
+    imported: str,
+) -> int:
+    """Index a run that somebody else computed; returns its number.
+
+    `fill` writes what it found into the directory before that gets its name, so that it exists
+    whole or not at all. It is `lost` until its journal is read: the evidence moves it on, also
+    when this process dies in between.
+    """
+    more = {"imported": imported}
+    n = _make(home, _highest(home) + 1, config, wish, provenance, fill, more)
+    try:
+        with transaction(db):
+            reason = f"imported from {imported.partition(':')[2]}"
+            index(db, home, n, "lost", reason)
+            db.execute(
+                "insert into transitions (run, old, new, t, reason, evidence) "
+                "values (?, 'queued', 'lost', ?, ?, '{}')",
+                (n, time.time(), reason),
+            )
+    except BaseException:
+        _remove(home.runs / name_of(n))
+        raise
+    return n
+
+
+def _make(
+    home: Home,
+    number: int,
+    config: Task,
+    wish: Wish,
+    provenance: Mapping[str, Any],
+    fill: Callable[[RunDir], object] | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> int:
     """Claim the next free number with `mkdir`, then rename the finished directory onto it."""
     while True:
         target = home.runs / name_of(number)
@@ -218,7 +275,9 @@ def _make(home: Home, number: int, config: Task, wish: Wish, provenance: Mapping
     building = home.runs / f".{target.name}.{os.getpid()}"
     try:
         building.mkdir()
-        _fill(RunDir(building), config, wish, provenance)
+        _fill(RunDir(building), config, wish, provenance, meta or {})
+        if fill is not None:
+            fill(RunDir(building))
         _sync(building)
         building.rename(target)  # onto the empty folder that claimed the name
         _sync(home.runs)
@@ -229,7 +288,13 @@ def _make(home: Home, number: int, config: Task, wish: Wish, provenance: Mapping
     return number
 
 
-def _fill(run: RunDir, config: Task, wish: Wish, provenance: Mapping[str, Any]) -> None:
+def _fill(
+    run: RunDir,
+    config: Task,
+    wish: Wish,
+    provenance: Mapping[str, Any],
+    more: Mapping[str, Any],
+) -> None:
     job = {
         "schema": 1,
         "uid": new_uid(),
@@ -240,7 +305,7 @@ def _fill(run: RunDir, config: Task, wish: Wish, provenance: Mapping[str, Any]) 
     write_json(run.config, job)
     write_json(run.provenance, {"queued": time.time(), **provenance})
     meta = {"name": wish.name, "tags": list(wish.tags), "note": wish.note, "sweep": wish.sweep}
-    write_json(run.meta, META | meta)
+    write_json(run.meta, META | meta | dict(more))
     run.checkpoints.mkdir()
 
 

@@ -38,12 +38,13 @@ def ingest(db: sqlite3.Connection, n: int, run: RunDir) -> int:
     return sum(
         _ingest_file(db, n, attempt, file)
         for attempt in run.attempts()
-        for file in ("attendant", "journal")
+        for file in ("attendant", "journal", "monitor")
     )
 
 
 def _ingest_file(db: sqlite3.Connection, n: int, attempt: Attempt, file: str) -> int:
-    path = {"attendant": attempt.attendant, "journal": attempt.journal}[file]
+    files = {"attendant": attempt.attendant, "journal": attempt.journal, "monitor": attempt.monitor}
+    path = files[file]
     key = (n, attempt.number, file)
     try:
         size = path.stat().st_size
@@ -97,15 +98,14 @@ class _Batch:
 
     def add(self, file: str, record: Record) -> None:
         """Take one record; kinds that nobody queries are kept as events."""
-        handlers = _ATTENDANT if file == "attendant" else _TRAINER
-        handler = handlers.get(record["kind"])
+        handler = _HANDLERS[file].get(record["kind"])
         if handler is not None:
             try:
                 handler(self, record)
             except (KeyError, TypeError, AttributeError) as error:
                 # A line of JSON that is no record of ours must not stop the others.
                 record = {**record, "kind": "damaged", "was": record["kind"], "why": repr(error)}
-        if record["kind"] not in ("log", "epoch", "eval", "study"):
+        if record["kind"] not in ("log", "epoch", "eval", "study", "sample"):
             body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
             self.db.execute(
                 "insert or ignore into events values (?, ?, ?, ?, ?, ?, ?)",
@@ -148,7 +148,6 @@ class _Batch:
             "update runs set step = max(step, ?), epoch = max(epoch, ?) where n = ?",
             (step, completed, self.n),
         )
-
         if "stage" in record:  # a job that has no epochs
             self.db.execute(
                 "update runs set steps = ?, stage = ? where n = ?",
@@ -157,6 +156,8 @@ class _Batch:
 
     def study(self, record: Record) -> None:
         """Keep what a study measured."""
+        if record["step"] > self.limit:
+            return
         body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
         self.db.execute(
             "insert or ignore into studies values (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -218,6 +219,21 @@ class _Batch:
             exit_code=record.get("exit_code"), signal=record.get("signal", ""), ended=record["t"]
         )
 
+    # ------------------------------------------------------------- the worker's records
+
+    def sample(self, record: Record) -> None:
+        """Keep what a run's card and processes did at a moment, and the peak of its memory."""
+        t, device, values = record["t"], record["device"], record["values"]
+        self.db.executemany(
+            "insert or ignore into samples values (?, ?, ?, ?, ?)",
+            [(self.n, device, name, t, value) for name, value in values.items()],
+        )
+        if values.get("gpu/process_mb") is not None:
+            self.db.execute(
+                "update runs set memory_mb = max(coalesce(memory_mb, 0), ?) where n = ?",
+                (round(values["gpu/process_mb"]), self.n),
+            )
+
     # ------------------------------------------------------------- points
 
     def flush(self) -> None:
@@ -247,6 +263,11 @@ _ATTENDANT: dict[str, _Handler] = {
     "begin": _Batch.attendant_begin,
     "started": _Batch.attendant_started,
     "end": _Batch.attendant_end,
+}
+_HANDLERS: dict[str, dict[str, _Handler]] = {
+    "journal": _TRAINER,
+    "attendant": _ATTENDANT,
+    "monitor": {"sample": _Batch.sample},
 }
 
 
@@ -303,7 +324,7 @@ def _summarise(
 
 
 def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: float) -> None:
-    """Forget points and evaluations of earlier attempts beyond a step, and count again.
+    """Forget points, evaluations and studies of earlier attempts beyond a step; count again.
 
     Points beyond `limit` are a later attempt's and stay.
     """
@@ -318,6 +339,10 @@ def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: 
             _summarise(db, series, rows)
     db.execute(
         "delete from evaluations where run = ? and attempt < ? and step > ?", (n, attempt, step)
+    )
+    db.execute(
+        "delete from studies where run = ? and attempt < ? and json_extract(body, '$.step') > ?",
+        (n, attempt, step),
     )
     if attempt > 1 and limit == float("inf"):
         db.execute(

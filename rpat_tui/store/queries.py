@@ -24,7 +24,7 @@ _LIST = """
 select r.n, r.id, r.state, r.reason, r.name, r.kind, r.method, r.rpat, r.lam, r.dataset, r.source,
     r.norm, r.model, r.seed, r.epoch, r.epochs, r.step, r.steps, r.attempt, r.slot, r.device,
     r.priority, r.note, r.sweep, r.archived, r.fingerprint, r.group_key, r.data_key, r.uid,
-    r.created, r.started, r.ended, r.stage,
+    r.created, r.started, r.ended, r.stage, r.imported,
     (select p.id from runs p where p.uid = r.parent) as parent,
     (select group_concat(tag, ',') from tags t where t.run = r.n) as tags,
     c.value as clean, p.value as pgd, p.max_value as best_pgd, p.max_epoch as best_epoch
@@ -39,6 +39,7 @@ LIST_KEYS = (
     "id", "state", "reason", "name", "kind", "method", "rpat", "lam", "dataset", "source", "norm",
     "model", "seed", "epoch", "epochs", "clean", "pgd", "best_pgd", "best_epoch", "created",
     "started", "ended", "tags", "note", "archived", "parent", "stage",
+    "imported",
 )  # fmt: skip
 """Keys of `rpat list --json`, in order."""
 
@@ -134,6 +135,33 @@ def summaries(db: sqlite3.Connection, n: int) -> list[Json]:
     )
 
 
+def samples(
+    db: sqlite3.Connection, n: int, name: str | None = None, since: float | None = None
+) -> list[Json]:
+    """Return what was seen of a run's card and processes: `{device, name, t, value}`, by time."""
+    return _rows(
+        db,
+        "select device, name, t, value from samples where run = ?1 and name = coalesce(?2, name) "
+        "and t > coalesce(?3, -1) order by t, name",
+        [n, name, since],
+    )
+
+
+def latest_samples(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, dict[str, Json]]:
+    """Return each run's samples by name: device, time and newest value, and the peak of all."""
+    out: dict[int, dict[str, Json]] = {n: {} for n in numbers}
+    marks = ", ".join("?" for _ in numbers)
+    for aggregate in ("max(t) as t, value, device", "max(value) as peak"):
+        for row in _rows(
+            db,
+            f"select run, name, {aggregate} from samples where run in ({marks}) "
+            "group by run, name order by run, name",
+            list(numbers),
+        ):
+            out[row.pop("run")].setdefault(row.pop("name"), {}).update(row)
+    return out
+
+
 def evaluations(db: sqlite3.Connection, n: int) -> list[Json]:
     """Return the evaluations of a run's weights, oldest first, whichever job made them.
 
@@ -211,24 +239,51 @@ def subject_of(db: sqlite3.Connection, n: int) -> int:
     return int(row[0]) if row else n
 
 
-def same_job(db: sqlite3.Connection, fingerprint: str) -> int | None:
-    """Return the newest job of this identity that is done."""
+def same_job(db: sqlite3.Connection, fingerprint: str, *, keeps: bool = False) -> int | None:
+    """Return the newest job of this identity that is done or under way.
+
+    One that began before its run ended may have seen other weights, and does not count; with
+    `keeps`, neither does one that keeps no adversarial images.
+    """
     row = db.execute(
-        "select max(n) from runs where fingerprint = ? and state = 'done' and kind <> 'train'",
-        (fingerprint,),
+        "select max(n) from runs j where fingerprint = ? and kind <> 'train' "
+        "and state not in ('failed', 'stopped') "
+        "and (not ? or json_extract(config, '$.keep')) "
+        "and not exists (select 1 from runs p where p.uid = j.parent and j.started is not null "
+        "and (p.ended is null or p.ended > j.started))",
+        (fingerprint, keeps),
     ).fetchone()
     return row[0] if row else None
 
 
 def by_fingerprint(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[str, Json]:
-    """Return for each config the run that stands for it: one that is done, else the newest."""
+    """Return for each config the run that stands for it: one that is done, else the newest.
+
+    One that has failed or was stopped stands for it only where there is no other.
+    """
     marks = ", ".join("?" for _ in fingerprints)
     rows = _rows(
         db,
         "select n, id, uid, state, reason, fingerprint, epoch, epochs from runs "
-        f"where fingerprint in ({marks}) and not archived order by state = 'done', n",
+        f"where fingerprint in ({marks}) and not archived and imported not like 'log:%' "
+        "order by state = 'done', state not in ('failed', 'stopped'), n",
         list(fingerprints),
     )
+    return {row["fingerprint"]: row for row in rows}
+
+
+def twins(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[str, Json]:
+    """Return for each config a run that has trained it, trains it or will: the best first."""
+    states = ("done", "running", "pausing", "starting", "queued")
+    marks = ", ".join("?" for _ in fingerprints)
+    rows = _rows(
+        db,
+        "select n, id, state, fingerprint, wants from runs where kind = 'train' "
+        f"and fingerprint in ({marks}) and state in ({', '.join('?' for _ in states)}) "
+        "and not archived and imported not like 'log:%' order by n desc",
+        [*fingerprints, *states],
+    )
+    rows.sort(key=lambda row: states.index(row["state"]), reverse=True)
     return {row["fingerprint"]: row for row in rows}
 
 
@@ -254,6 +309,47 @@ def transitions(db: sqlite3.Connection, n: int) -> list[Json]:
     for row in rows:
         row["evidence"] = json.loads(row["evidence"])
     return rows
+
+
+def moves_for(db: sqlite3.Connection, n: int, cause: str, new: str = "queued") -> int:
+    """Return how often a run was moved to a state for a cause."""
+    row = db.execute(
+        "select count(*) from transitions where run = ? and new = ? "
+        "and json_extract(evidence, '$.cause') = ?",
+        (n, new, cause),
+    ).fetchone()
+    return int(row[0])
+
+
+def stuck(db: sqlite3.Connection) -> list[int]:
+    """Return the running runs that the worker has called stuck."""
+    rows = db.execute(
+        "select n from runs where state = 'running' and reason <> '' and "
+        "(select json_extract(t.evidence, '$.cause') from transitions t where t.run = runs.n "
+        "order by t.id desc limit 1) = 'stuck'"
+    )
+    return [n for (n,) in rows]
+
+
+def waits_for(db: sqlite3.Connection, n: int) -> list[Json]:
+    """Return the runs that a run waits for; `id` is None where one is gone."""
+    return _rows(
+        db,
+        "select r.id, r.state, d.checkpoint from dependencies d "
+        "left join runs r on r.uid = d.needs where d.run = ? order by r.n",
+        [n],
+    )
+
+
+def attendant_end(db: sqlite3.Connection, n: int, attempt: int) -> Json:
+    """Return the attendant's last word about an attempt, or nothing."""
+    row = db.execute(
+        "select body from events where run = ? and attempt = ? and file = 'attendant' "
+        "and kind = 'end' order by seq desc limit 1",
+        (n, attempt),
+    ).fetchone()
+    said: Json = json.loads(row[0]) if row else {}
+    return said
 
 
 def events(db: sqlite3.Connection, n: int, kinds: Sequence[str] = ()) -> list[Json]:
@@ -285,14 +381,14 @@ def open_runs(db: sqlite3.Connection) -> list[Json]:
     )
 
 
-def unfinished(db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
-    """Return which of the runs will still change by themselves."""
-    marks = ", ".join("?" for _ in numbers)
+def unfinished(db: sqlite3.Connection, numbers: Sequence[int] | None = None) -> list[int]:
+    """Return which of the runs, or of all, will still change by themselves."""
+    chosen = "1" if numbers is None else f"n in ({', '.join('?' for _ in numbers)})"
     still = ", ".join("?" for _ in (*FINAL, "paused"))
     rows = db.execute(
-        f"select n from runs where n in ({marks}) and ((state not in ({still}) and not {BLOCKED}) "
-        f"or {DUE})",
-        [*numbers, *FINAL, "paused"],
+        f"select n from runs where {chosen} and ((state not in ({still}) and not {BLOCKED}) "
+        f"or {DUE}) order by n",
+        [*(numbers or ()), *FINAL, "paused"],
     )
     return [n for (n,) in rows]
 
@@ -302,7 +398,7 @@ def usable(db: sqlite3.Connection, fingerprints: Sequence[str]) -> set[str]:
     marks = ", ".join("?" for _ in fingerprints)
     rows = db.execute(
         f"select fingerprint from runs where fingerprint in ({marks}) "
-        "and state not in ('failed', 'stopped')",
+        "and state not in ('failed', 'stopped') and imported not like 'log:%'",
         list(fingerprints),
     )
     return {fingerprint for (fingerprint,) in rows}
@@ -401,8 +497,8 @@ def config_of(db: sqlite3.Connection, n: int) -> Json:
 
 _MEASURED = """
 select p.n, p.id, p.seed, p.group_key, p.data_key, p.dataset, p.source, p.norm, p.model, p.method,
-    p.rpat, p.config, e.checkpoint, e.network, e.epoch, e.weights, e.run = p.n as own, e.attack,
-    e.n as images, e.of_n, e.selected_on, e.note, e.clean, e.robust
+    p.rpat, p.config, p.imported, e.checkpoint, e.network, e.epoch, e.weights, e.run = p.n as own,
+    e.attack, e.n as images, e.of_n, e.selected_on, e.note, e.clean, e.robust
 from evaluations e join runs j on j.n = e.run
 join runs p on p.uid = coalesce(j.parent, j.uid)
 where e.state = 'done' and e.split = 'test' and p.kind = 'train' and not p.archived
@@ -430,7 +526,7 @@ def measurements(
     filters = {"p.dataset": dataset, "p.norm": norm, "p.model": model, "p.method": method}
     chosen = {column: value for column, value in filters.items() if value}
     clause = "".join(f" and {column} = ?" for column in chosen)
-    rows = _rows(db, f"{_MEASURED}{clause} order by p.n, e.id", list(chosen.values()))
+    rows = _rows(db, f"{_MEASURED}{clause} order by p.n, e.t, e.id", list(chosen.values()))
     groups: dict[tuple[int, str], list[Json]] = {}
     for row in rows:
         groups.setdefault((row["n"], row["checkpoint"]), []).append(row)
@@ -453,14 +549,14 @@ def _reported(rows: list[Json]) -> list[Json]:
     if network not in measured:
         network = "online" if "online" in measured else rows[0]["network"]
     rows = [row for row in rows if row["network"] == network]
-    newest = max(rows, key=lambda row: row["own"])["weights"]  # the run's own word, else any
-    return [row for row in rows if row["weights"] == newest]
+    told = [row for row in rows if row["own"]] or rows  # the run's own word, else any
+    return [row for row in rows if row["weights"] == told[-1]["weights"]]
 
 
 def _measurement(rows: list[Json], suspicious: Mapping[int, list[str]]) -> Measurement:
     first = rows[0]
     by_attack: dict[str, Json] = {}
-    for row in sorted(rows, key=lambda row: row["images"]):  # the most images count
+    for row in sorted(rows, key=lambda row: row["images"]):  # the most images, then the newest
         by_attack[row["attack"]] = row
     pgd, aa = by_attack.get("pgd"), by_attack.get("aa")
     marks = [*_marks(list(by_attack.values())), *suspicious.get(first["n"], ())]
@@ -499,14 +595,14 @@ def _row_of(
         pgd20=pgd20,
         aa=aa,
         config=_LazyConfig(run["config"]),
-        marks=tuple(marks),
+        marks=(*(["imported"] if run["imported"].startswith("log:") else []), *marks),
     )
 
 
 _RUNS = """
 select p.n, p.id, p.seed, p.group_key, p.data_key, p.dataset, p.source, p.norm, p.model, p.method,
-    p.rpat, p.config, p.epochs, p.epoch as reached, p.state
-from runs p where p.kind = 'train' and not p.archived and p.epoch > 0
+    p.rpat, p.config, p.imported
+from runs p where p.kind = 'train' and not p.archived and p.epoch > 0 and p.epoch >= p.epochs
 """
 
 
@@ -526,7 +622,8 @@ def _selected(
         best = selection.choose(epochs, rule)
         if best is None:
             continue
-        mark = f"best by {rule.name}" + (", selected on the test set" * (rule.split == "test"))
+        looks = rule.split == "test" and rule.score is not selection.SCORES["last"]
+        mark = f"best by {rule.name}" + ", selected on the test set" * looks
         found = [r for r in rows if (r["n"], r["network"], r["epoch"]) == (run["n"], network, best)]
         if found:
             measured = _measurement(_reported(found), suspicious)

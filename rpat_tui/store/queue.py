@@ -23,6 +23,13 @@ ALL = "*"
 ORDER = "priority desc, rank is null, rank, n"
 """The order of the queue: ranks are given to what people have moved."""
 
+READY = (
+    "(state = 'queued' and not held and not exists (select 1 from dependencies d "
+    "left join runs p on p.uid = d.needs "
+    "where d.run = runs.n and (p.state is null or p.state <> 'done')))"
+)
+"""Could start if there was a place for it."""
+
 OPEN = ("starting", "running", "pausing", "lost")
 """A process may exist."""
 
@@ -40,6 +47,7 @@ DUE = (
     "(kind = 'train' and state = 'done' and wants <> '' "
     "and not exists (select 1 from evaluations e where e.run = runs.n and e.attack = wants) "
     "and not exists (select 1 from runs c, json_each(c.config, '$.attacks') a "
+    "join tags t on t.run = c.n and t.tag = 'automatic' "
     "where c.parent = runs.uid and a.value = runs.wants))"
 )
 """Has ended and still waits for the evaluation that it asked for; the worker queues that."""
@@ -94,25 +102,29 @@ def move(
 
 
 def take(
-    db: sqlite3.Connection, slot: str, kinds: tuple[str, ...], worker: Identity, *, card: str = ""
+    db: sqlite3.Connection,
+    slot: str,
+    kinds: tuple[str, ...],
+    worker: Identity,
+    *,
+    card: str = "",
+    only: int | None = None,
 ) -> tuple[int, str] | None:
     """Take the next queued run whose device is one of `kinds`; the caller holds a transaction.
 
     Higher priority first, then the order of the queue. Runs that are held back, that wait for
-    others, or whose place is on hold (`card` names the card of a slot) stay. Returns its number
-    and id.
+    others, or whose place is on hold (`card` names the card of a slot) stay. `only` is the run that
+    was chosen for the slot. Returns its number and id.
     """
     places = [ALL, slot, card or slot]
     if db.execute("select 1 from holds where place in (?, ?, ?)", places).fetchone():
         return None
     marks = ", ".join("?" for _ in kinds)
     row = db.execute(
-        f"select n, id, attempt from runs where state = 'queued' and not held "
-        f"and device in ({marks}) "
-        "and not exists (select 1 from dependencies d left join runs r on r.uid = d.needs "
-        "where d.run = runs.n and (r.state is null or r.state <> 'done')) "
+        f"select n, id, attempt from runs where {READY} and device in ({marks}) "
+        "and n = coalesce(?, n) "
         f"order by {ORDER} limit 1",
-        kinds,
+        (*kinds, only),
     ).fetchone()
     if row is None:
         return None
@@ -124,6 +136,11 @@ def take(
     )
     db.execute("delete from launches where run = ?", (row[0],))
     return row[0], row[1]
+
+
+def any_ready(db: sqlite3.Connection) -> bool:
+    """Return whether a run could start if there was a place for it."""
+    return db.execute(f"select 1 from runs where {READY} limit 1").fetchone() is not None
 
 
 def waiting(db: sqlite3.Connection) -> list[int]:

@@ -22,9 +22,15 @@ from rpat_tui.compose import Request
 FIGURES = ("perception", "accuracy", "")
 """What a suite draws: a study of its networks, or their accuracies; '' for nothing."""
 
-_ROW = ("label", "method", "with", "preset", "dataset", "model", "norm", "epochs", "set", "case",
-        "paper_label")  # fmt: skip
-_SUITE = ("title", "figure", "checkpoint", "note", "rows")
+CASES = ("noise", "pgd", "")
+"""What a perception study's row shows; '' for all."""
+
+_ROW = {
+    "label": str, "method": str, "with": list, "preset": str, "dataset": str, "model": str,
+    "norm": str, "epochs": int, "set": dict, "case": str, "paper_label": str,
+}  # fmt: skip
+_SUITE = {"title": str, "figure": str, "checkpoint": str, "note": str, "rows": list}
+_WORDS = {str: "a text", list: "a list", int: "a whole number", dict: "a table"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,24 @@ def load(name: str) -> Suite:
 
 def configs(suite: Suite, changes: Changes) -> list[tuple[Row, list[RunConfig]]]:
     """Return each row with its configs, one a seed."""
-    return [(row, compose.combinations(_changed(row.request, changes))) for row in suite.rows]
+    return [
+        (row, [compose.with_prerequisites(c)[-1] for c in _combinations(row, changes)])
+        for row in suite.rows
+    ]
+
+
+def prerequisites(suite: Suite, changes: Changes) -> list[RunConfig]:
+    """Return the configs that must come before those of the rows: teachers, natural starts."""
+    return [
+        before
+        for row in suite.rows
+        for config in _combinations(row, changes)
+        for before in compose.with_prerequisites(config)[:-1]
+    ]
+
+
+def _combinations(row: Row, changes: Changes) -> list[RunConfig]:
+    return compose.combinations(_changed(row.request, changes))
 
 
 def _changed(request: Request, changes: Changes) -> Request:
@@ -106,38 +129,46 @@ def _suite(file: Path, values: Mapping[str, Any]) -> Suite:
     rows = values.get("rows")
     if not isinstance(rows, list) or not rows:
         raise ConfigError(f"suite {file}: [[rows]] is missing; write one for each run")
-    figure = values.get("figure", "")
+    figure, checkpoint = values.get("figure", ""), values.get("checkpoint", "best")
     if figure not in FIGURES:
-        raise ConfigError(f"suite {file}: figure {unknown(str(figure), FIGURES[:-1])}")
+        raise ConfigError(f"suite {file}: figure {unknown(figure, FIGURES[:-1])}")
+    if checkpoint not in ("best", "final"):
+        raise ConfigError(f"suite {file}: checkpoint {unknown(checkpoint, ('best', 'final'))}")
     return Suite(
         name=file.stem,
-        title=str(values.get("title", file.stem)),
+        title=values.get("title", file.stem),
         rows=tuple(_row(file, row) for row in rows),
         figure=figure,
-        checkpoint=str(values.get("checkpoint", "best")),
-        note=str(values.get("note", "")),
+        checkpoint=checkpoint,
+        note=values.get("note", ""),
     )
 
 
-def _row(file: Path, values: Mapping[str, Any]) -> Row:
+def _row(file: Path, values: Any) -> Row:
+    if not isinstance(values, dict):
+        raise ConfigError(f"suite {file}: rows must be tables; write [[rows]] above each")
     _only(file, values, _ROW)
+    if values.get("case", "") not in CASES:
+        raise ConfigError(f"suite {file}: case {unknown(values['case'], CASES[:-1])}")
     if not (values.get("method") or values.get("preset")):
         raise ConfigError(f"suite {file}: a row names neither a method nor a preset")
     request = Request(
         methods=compose.words(values.get("method")),
-        wrappers=tuple(values.get("with", ())),
+        wrappers=tuple(str(name) for name in values.get("with", ())),
         preset=values.get("preset", ""),
         datasets=compose.words(values.get("dataset")),
         models=compose.words(values.get("model")),
         norms=compose.words(values.get("norm")),
-        epochs=int(values.get("epochs", 0)),
-        fixed=dict(values.get("set", {})),
+        epochs=values.get("epochs", 0),
+        fixed=values.get("set", {}),
     )
-    label = str(values.get("label") or values.get("method") or values["preset"])
+    label = values.get("label") or values.get("method") or values["preset"]
     return Row(label, request, values.get("case", ""), values.get("paper_label", ""))
 
 
-def _only(file: Path, values: Mapping[str, Any], known: tuple[str, ...]) -> None:
-    for key in values:
+def _only(file: Path, values: Mapping[str, Any], known: Mapping[str, type]) -> None:
+    for key, value in values.items():
         if key not in known:
             raise ConfigError(f"suite {file}: {unknown(key, known)}")
+        if not isinstance(value, known[key]):
+            raise ConfigError(f"suite {file}: {key} is {value!r}; write {_WORDS[known[key]]}")

@@ -13,8 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,11 @@ from rpat.config import METHODS, WRAPPERS
 from rpat.errors import ConfigError
 from rpat_tui.cli import app, main
 from rpat_tui.home import Home
-from rpat_tui.launch import frozen, worker
+from rpat_tui.launch import worker
 from rpat_tui.launch.locks import holder
 from rpat_tui.store import db as database
 from rpat_tui.store import queries
-from tests.console.conftest import STANDIN, Enqueue, enqueuer, until
+from tests.console.conftest import STANDIN, Enqueue, Rpat, Said, enqueuer, refused, until
 
 COMMAND = [sys.executable, "-m", "rpat_tui"]
 LIST_KEYS = {
@@ -40,61 +39,8 @@ TABLE_KEYS = {
     "dataset", "source", "norm", "model", "method", "rpat", "checkpoint", "robust", "n", "clean",
     "pgd20", "aa", "mean", "nrr",
 }  # fmt: skip
+FINDING_KEYS = {"rule", "level", "checkpoint", "network", "text", "do", "evidence"}
 DIGITS = ("run", "--dataset", "digits", "--method")
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Rpat = Callable[..., Said]
-
-
-@pytest.fixture
-def rpat(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Rpat:
-    """Run a command in this process, through the same `main` as the real one."""
-
-    def run(*words: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["rpat", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return Said(int(left.value.code or 0), said.out, said.err)
-
-    return run
-
-
-@pytest.fixture
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home that was never made, and where nothing is ever started."""
-
-    def started(_: Home) -> None:
-        pytest.fail("a worker was started")
-
-    monkeypatch.setattr(worker, "ensure", started)
-    for name in ("RPAT_DATA", "RPAT_CPU_SLOTS", "RPAT_WORKER_IDLE", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RPAT_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def standin(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
-    """A home whose runs, queued by commands, are executed by the stand-in core."""
-    monkeypatch.setattr(frozen, "provenance", lambda *_: {"snapshot_path": str(STANDIN)})
-    return home
 
 
 @pytest.fixture(scope="module")
@@ -118,16 +64,6 @@ def small(finished: Home, nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> Hom
     """The finished runs, where commands look for them."""
     monkeypatch.setenv("RPAT_HOME", str(finished.path))
     return finished
-
-
-def refused(said: Said, *fragments: str) -> None:
-    """A wrong request: status 2, one line on standard error that says everything."""
-    assert said.code == 2, said
-    assert said.out == ""
-    assert said.err.count("\n") == 1, said.err
-    assert said.err.startswith("rpat: ")
-    for fragment in fragments:
-        assert fragment in said.err
 
 
 # ----------------------------------------------------------------- wrong requests
@@ -610,8 +546,11 @@ def test_show_tells_people_the_reason_and_the_folder(small: Home, rpat: Rpat) ->
 def test_a_loss_that_was_not_finite_is_a_finding(standin: Home, rpat: Rpat) -> None:
     assert rpat(*DIGITS, "pgd-at", "--note", "nan=1", "--epochs", "2").code == 1
     (finding,) = rpat("show", "r1", "--json").json["findings"]
-    assert finding["rule"] == "nonfinite"
-    assert "train/loss" in finding["finding"]
+    assert set(finding) == FINDING_KEYS
+    assert (finding["rule"], finding["level"]) == ("nonfinite", "error")
+    assert "not finite: train/loss, first at step 5, epoch 1" in finding["text"]
+    assert "optim.lr" in finding["do"]
+    assert finding["evidence"]["names"] == ["train/loss"]
 
 
 def test_logs_show_every_epoch_and_the_end(small: Home, rpat: Rpat) -> None:
@@ -798,11 +737,13 @@ def test_every_command_that_lists_has_json() -> None:
     acting = {
         "stop", "kill", "pause", "resume", "requeue", "rerun", "archive", "unarchive", "delete",
         "tag", "note", "wait", "watch", "logs", "worker", "reindex", "demo", "tui",
+        "export",  # writes JSON anyway
     }  # fmt: skip
     names = set()
     for path, function in commands():
         names.add(path[0])
-        if path[0] not in acting:
+        steering = path[0] == "queue" and path[-1] != "show"
+        if path[0] not in acting and not steering:
             assert "json" in function.__annotations__, f"rpat {' '.join(path)} has no --json"
     assert {"run", "list", "show", "metrics", "table", "doctor", "config"} <= names
 

@@ -188,7 +188,7 @@ def test_a_pipe_gets_no_escapes_and_no_trailing_blanks():
 
 def test_an_empty_aa_names_the_command_that_fills_it():
     for name in ("rich", "md"):
-        assert "`rpat run … --eval aa`" in written(name, small_table())
+        assert "`rpat eval r0007 r0008 --attack aa`" in written(name, small_table())
 
 
 def test_the_header_names_a_basis_that_is_not_autoattack():

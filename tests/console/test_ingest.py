@@ -347,6 +347,26 @@ def test_a_record_without_its_keys_is_kept_as_damaged_and_costs_only_itself(
         assert damaged["was"] == "log"
 
 
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["in order", "the later one first"])
+def test_a_study_beyond_the_start_of_a_later_attempt_does_not_count(
+    template: sqlite3.Connection, order: tuple[int, ...]
+) -> None:
+    with reader(template) as store:
+        for start, words in ((0, ("best", "final")), (6, ("final",))):
+            log = Journal(store.run.take_attempt().journal)
+            log.write("begin", from_step=start, device_name="x", **WHO)
+            for step, word in enumerate(words, 1 + start // 6):
+                log.write("study", study="smoothness", step=6 * step, checkpoint=word, network="o")
+            log.close()
+        journals = {n: store.run.attempts()[n - 1].journal for n in order}
+        late = journals[order[1]].rename(store.run.path / "late")
+        store.read()
+        late.rename(journals[order[1]])
+        store.read()
+        rows = store.db.execute("select attempt, checkpoint from studies order by attempt, seq")
+        assert rows.fetchall() == [(1, "best"), (2, "final")]
+
+
 def test_a_number_that_is_not_finite_is_null_and_reported(
     template: sqlite3.Connection,
 ) -> None:

@@ -15,6 +15,7 @@ from rpat import __main__ as program
 from rpat import journal, models
 from rpat.config import RunConfig
 from rpat.data.dataset import DataSet, Images
+from rpat.jobs import EvalJob, StudyJob
 from rpat.journal import Journal, Record
 from rpat.recipes import recipe
 from rpat.rundir import RunDir, new_uid, write_json
@@ -84,11 +85,15 @@ def short_config() -> Callable[..., RunConfig]:
 class Job:
     """A run directory, the ways to start it and what its attempts wrote."""
 
-    def __init__(self, path: Path, config: RunConfig | dict[str, object]) -> None:
+    def __init__(
+        self, path: Path, config: RunConfig | EvalJob | StudyJob | dict[str, object],
+        kind: str = "train",
+    ) -> None:  # fmt: skip
         path.mkdir(parents=True)
         self.dir = RunDir(path)
-        job: dict[str, object] = {"schema": 1, "uid": new_uid(), "kind": "train", "config": config}
-        if isinstance(config, RunConfig):
+        kind = config.KIND if isinstance(config, EvalJob | StudyJob) else kind
+        job: dict[str, object] = {"schema": 1, "uid": new_uid(), "kind": kind, "config": config}
+        if isinstance(config, RunConfig | EvalJob | StudyJob):
             job |= {"fingerprint": config.fingerprint(), "config": config.to_dict()}
         write_json(self.dir.config, job)
 
@@ -125,7 +130,7 @@ class Job:
                             assert key not in found
                             found[key] = value
                 if record["kind"] == "eval":
-                    content = {k: v for k, v in record.items() if k not in ("seq", "t")}
+                    content = {k: v for k, v in record.items() if k not in ("seq", "t", "seconds")}
                     key = ("eval", record["step"], record["checkpoint"], record["attack"])
                     assert key not in found
                     found[key] = content
@@ -144,18 +149,44 @@ class Job:
 
 
 @pytest.fixture
-def job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[str, RunConfig | dict[str, object]], Job]]:
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Job]]:
     """Return a maker of run directories by name; signals are handed back afterwards."""
     monkeypatch.delenv("RPAT_ATTEMPT", raising=False)
     numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
     before = {number: signal.getsignal(number) for number in numbers}
     cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
-    yield lambda name, config: Job(tmp_path / name, config)
+    yield lambda name, config, kind="train": Job(tmp_path / name, config, kind)
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = cudnn
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """Return a finished run of `tiny_models` that is right about many of its 60 test images.
+
+    It is shared: nothing may be written into it.
+    """
+    changes = {
+        "data.train_n": 0,
+        "data.test_n": 60,
+        "optim.batch_size": 32,
+        "schedule.epochs": 4,
+        "threat.epsilon": "4/255",
+        "eval.steps": 3,
+        "eval.step_size": "2/255",
+        "keep_every": 1,
+    }
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RPAT_ATTEMPT", raising=False)
+        patch.setitem(models.BUILDERS, "resnet8", lambda classes, stride: Small(classes))
+        run = Job(tmp_path_factory.mktemp("home") / "trained", short(**changes))
+        assert run.start() == 0
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return run
 
 
 @pytest.fixture
@@ -197,3 +228,9 @@ def same(a: object, b: object) -> bool:
 def same_trees() -> Callable[[object, object], bool]:
     """Return the comparison of two trees of tensors."""
     return same
+
+
+@pytest.fixture(scope="session")
+def network_class() -> type[nn.Module]:
+    """Return the class of `tiny_models`' network."""
+    return Small

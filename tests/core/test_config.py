@@ -151,6 +151,8 @@ def configs(draw) -> RunConfig:
     }
     if any("cutmix" in part.REFUSES for part in (config.method, *config.wrappers)):
         changes["data.cutmix"] = False
+    if "attack.steps" in config.method.REFUSES:
+        changes["attack.steps"] = 0
     return config.override(changes)
 
 
@@ -408,7 +410,9 @@ def test_numbers_are_read_as_they_are_written(value):
 
 @given(pixels=st.integers(1, 254))
 def test_radii_are_shown_as_they_are_written(pixels):
-    assert show(pixels / 255) == f"{pixels}/255" or pixels / 255 == float(pixels // 255)
+    shown = show(pixels / 255)
+    assert shown == f"{pixels}/255" or (len(shown) <= 4 and "/" not in shown)  # 51/255 is 0.2
+    assert number(shown) == pixels / 255
     config = recipe("pgd-at").override({"threat.epsilon": f"{pixels}/255"})
     assert config.threat.epsilon == pixels / 255
 

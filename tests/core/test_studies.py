@@ -295,6 +295,32 @@ def test_power_iteration_finds_the_norms_of_dense_jacobians(small_network):
     assert last.max() < 1e-6
 
 
+def test_both_ways_to_a_jacobian_find_the_same_norms(small_network, monkeypatch):
+    model = small_network(dtype=torch.float64).eval()
+    x, x_adv = some_pairs(side=6)
+    x_adv = x_adv + 0.5
+    *power, _ = jacobian.end_norms(model, x, x_adv, weights(5), 400)
+    for entries in (jacobian.ENTRIES, 5 * 108 * 3):  # at once, and in slices of three images
+        monkeypatch.setattr(jacobian, "ENTRIES", entries)
+        *exact, last = jacobian.exact_norms(model, x, x_adv, 5)
+        for a, b in zip(exact, power, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-6, atol=0)
+        assert not last.any()
+
+
+@pytest.mark.parametrize(
+    ("iterations", "how"), [(0, None), (1, "power iteration"), (2, "exact")], ids=str
+)
+def test_few_classes_get_exact_norms_and_the_averages_say_so(network, iterations, how):
+    study = follow(network, iterations=iterations)  # of 5 classes; an iteration costs 4
+    assert study.averages()["jacobian_how"] == how
+    assert study.jacobian_change.isnan().all() == (how is None)
+    if how:
+        exact = follow(network, iterations=10)
+        assert (study.jacobian_change <= exact.jacobian_change * (1 + 1e-5)).all()
+        assert study.jacobian_last.any() == (how == "power iteration")
+
+
 def test_power_iteration_grows_and_says_how_much_it_still_moves():
     x, x_adv = some_pairs()
     sizes, lasts = [], []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import signal
@@ -18,8 +17,8 @@ from torch import nn
 
 from rpat import __main__ as program
 from rpat import checkpoint, evaluate, models
-from rpat.attacks import autoattack
-from rpat.config import METHODS, ThreatConfig
+from rpat.assess import Assessment
+from rpat.config import METHODS
 from rpat.data.dataset import Images
 from rpat.errors import SAVED, SUPERSEDED, ConfigError, RunError
 from rpat.journal import Journal, read
@@ -44,7 +43,9 @@ EPOCH_METRICS = {
 }
 
 STEPS = 9  # of the short run: 3 epochs of 3
-QUESTIONS = STEPS + 2  # a stop request is looked for before each step and each evaluation
+TRIAL = 4  # moments of an evaluation after which its state counts: clean, 2 batches, the end
+QUESTIONS = STEPS + 2 * (1 + TRIAL)
+"""A stop request is looked for before each step and evaluation, and within an evaluation."""
 
 
 class Asks:
@@ -203,6 +204,7 @@ def test_a_run_stopped_anywhere_and_continued_equals_one_at_a_stretch(
         assert run.start() == SAVED
     stop = run.records(1)[-1]
     assert (stop["kind"], stop["word"], stop["step"]) == ("stop", "pause", min(at - 1, STEPS))
+    assert len(run.kinds(1, "eval")) == (at > STEPS + 1 + TRIAL)
     assert run.start() == 0
     begin = run.records(2)[0]
     assert (begin["kind"], begin["from_step"]) == ("begin", stop["step"])
@@ -217,11 +219,22 @@ def test_a_run_stopped_after_every_step_equals_one_at_a_stretch(
     numbers, weights = straight(uninterrupted, job, config)
     run = job("run", config)
     codes = []
-    while not codes or codes[-1] == SAVED:
-        with monkeypatch.context() as patch:
-            Asks(patch, 2, lambda: "stop")
+
+    class AfterWork:
+        """Stands in for the stop request: one step or one evaluation an attempt is enough."""
+
+        def __init__(self, attempt):
+            self.attempt = attempt.number
+
+        def __call__(self):
+            return "stop" if run.kinds(self.attempt, "log", "eval") else None
+
+    with monkeypatch.context() as patch:
+        patch.setattr(program, "StopRequest", AfterWork)
+        while not codes or codes[-1] == SAVED:
             codes.append(run.start())
-    assert codes == [*[SAVED] * (QUESTIONS - 1), 0]
+            assert len(codes) <= STEPS + 2
+    assert codes == [*[SAVED] * (STEPS + 1), 0]  # nothing is asked after the last evaluation
     assert run.merged() == numbers
     assert same(run.weights(), weights)
 
@@ -599,9 +612,17 @@ def test_files_that_a_killed_attempt_left_half_written_are_removed(job, short):
 
 def test_an_attempt_superseded_in_its_evaluations_leaves_without_an_end(job, short, monkeypatch):
     run = job("run", short())
-    monkeypatch.setattr(results, "measure", lambda *a: run.dir.take_attempt() and {})
+    real = Assessment._measure
+
+    def measure(self, *arguments):
+        found = real(self, *arguments)
+        run.dir.take_attempt()
+        return found
+
+    monkeypatch.setattr(Assessment, "_measure", measure)
     assert run.start() == SUPERSEDED
     assert not run.kinds(1, "end")
+    assert len(run.kinds(1, "eval")) == 1
 
 
 def test_missing_images_are_named(job, short, tmp_path):
@@ -704,7 +725,12 @@ def test_lost_weights_are_named(job, short):
     job_file = run.dir.config.read_text("utf-8").replace('"attack": "none"', '"attack": "pgd"')
     run.dir.config.write_text(job_file, "utf-8")
     assert run.start() == 1
-    assert "no best weights in" in error_of(run, 2)["message"]
+    record = error_of(run, 2)
+    assert record["reason"] == "weights"
+    assert (
+        "run keeps no weights 'best' of its network online; it has final-online"
+        in (record["message"])
+    )
 
 
 def test_a_device_that_is_not_there_is_refused():
@@ -726,7 +752,7 @@ def test_a_finished_run_evaluates_nothing_twice(job, short, monkeypatch):
     run = job("run", short(**{"schedule.epochs": 1}))
     assert run.start() == 0
     numbers = run.merged()
-    monkeypatch.setattr(results, "measure", None)
+    monkeypatch.setattr(Assessment, "_measure", None)
     monkeypatch.setattr(Training, "train_step", None)
     assert run.start() == 0
     assert run.kinds(2, "eval", "epoch", "log") == []
@@ -746,145 +772,27 @@ def test_a_run_from_its_start_makes_its_evaluations_again(job, short):
 
 def test_equal_networks_are_measured_once_and_recorded_twice(job, short, monkeypatch):
     calls = []
-    real = results.measure
+    real = Assessment._measure
 
     def measure(*arguments):
         calls.append(arguments)
         return real(*arguments)
 
-    monkeypatch.setattr(results, "measure", measure)
+    monkeypatch.setattr(Assessment, "_measure", measure)
     run = job("run", short(**{"schedule.epochs": 1}))
     assert run.start() == 0
     best, final = run.kinds(1, "eval")
     assert len(calls) == 1
     assert best["weights"] == final["weights"]
     assert (best["clean"], best["robust"]) == (final["clean"], final["robust"])
+    assert best["file"] == final["file"]
 
 
-def test_an_evaluation_can_be_recomputed_from_its_record(job, short):
-    from rpat.data.dataset import load
-
-    config = short("pgd-at", **{"eval.steps": 3})
-    run = job("run", config)
+def test_a_run_that_asks_for_autoattack_measures_pgd_at_its_end(job, short):
+    run = job("run", short(**{"eval.attack": "aa", "schedule.epochs": 1}))
     assert run.start() == 0
-    data = load(config.data)
-    for record in run.kinds(1, "eval"):
-        content = checkpoint.load(run.dir.checkpoints / f"{record['checkpoint']}-online.pt")
-        found = results.measure(config, data, data.test, content, record, torch.device("cpu"))
-        assert found == {"clean": record["clean"], "robust": record["robust"]}
-        assert record["indices"] == evaluate.index_digest(data.test.index)
-        assert record["clean"] == content["metrics"]["test/clean_acc"]
-
-
-def test_autoattack_is_asked_for_the_right_thing_and_recorded(job, short, monkeypatch):
-    calls = []
-
-    def stub(model, x, y, threat, **options):
-        assert not model.training
-        assert not any(parameter.requires_grad for parameter in model.parameters())
-        assert x.dtype == torch.float32
-        assert 0 <= x.min() <= x.max() <= 1
-        calls.append((len(x), threat, options))
-        return torch.arange(len(x)) % 4 == 0
-
-    monkeypatch.setattr(autoattack, "auto_attack", stub)
-    config = short(**{"eval.attack": "aa", "eval.aa_n": 10, "schedule.epochs": 2})
-    run = job("run", config)
-    assert run.start() == 0
-    records = run.kinds(1, "eval")
-    asked = [(r["checkpoint"], r["attack"], r["n"], r["of"]) for r in records]
-    assert asked == [
-        ("best", "pgd", 20, 20),
-        ("best", "aa", 10, 20),
-        ("final", "pgd", 20, 20),
-        ("final", "aa", 10, 20),
-    ]
-    for n, threat, options in calls:
-        assert n == 10
-        assert threat == config.threat
-        assert options == {"num_classes": 10, "seed": 0, "batch_size": 16}
-    for record in records:
-        if record["attack"] == "aa":
-            assert record["robust"] == 30.0
-            assert (record["steps"], record["step_size"], record["note"]) == (0, 0.0, "")
-    assert records[0]["indices"] != records[1]["indices"]
-
-
-def test_autoattack_can_be_added_to_a_finished_run(job, short, monkeypatch):
-    run = job("run", short(**{"schedule.epochs": 1}))
-    assert run.start() == 0
-    monkeypatch.setattr(autoattack, "auto_attack", lambda model, x, y, threat, **options: y < 5)
-    text = run.dir.config.read_text("utf-8").replace('"attack": "pgd"', '"attack": "aa"')
-    run.dir.config.write_text(text, "utf-8")
-    assert run.start() == 0
-    added = run.kinds(2, "eval")
-    assert [(r["checkpoint"], r["attack"]) for r in added] == [("best", "aa"), ("final", "aa")]
-
-
-@pytest.mark.parametrize(
-    ("classes", "note"),
-    [
-        (3, "no apgd-t, 2 target classes: not standard"),
-        (4, "3 target classes: not standard"),
-        (9, "8 target classes: not standard"),
-        (10, ""),
-    ],
-)
-def test_autoattack_on_few_classes_is_marked(classes, note, short):
-    assert results.settings(short(), "aa", classes)["note"] == note
-    assert autoattack.is_standard(classes) == (not note)
-
-
-@pytest.fixture
-def quick_autoattack(monkeypatch):
-    """The real AutoAttack with fewer iterations; the made attacks are noted."""
-    made = []
-
-    class Quick(autoattack.AutoAttack):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            for part in (self.apgd, self.apgd_targeted, self.fab):
-                part.n_iter = 5
-            self.square.n_queries = 20
-            made.append(self)
-
-    monkeypatch.setattr(autoattack, "AutoAttack", Quick)
-    return made
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("classes", [2, 3, 4, 10])
-def test_the_real_autoattack_runs_and_takes_nothing_but_correct_images(
-    norm, classes, quick_autoattack, small_network
-):
-    logging.getLogger("auto-attack").setLevel(logging.CRITICAL)
-    model = small_network(classes, torch.float32).eval()
-    model.linear.weight.data.mul_(5)
-    draw = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (8, 3, 16, 16), generator=draw, dtype=torch.uint8)
-    labels = model(pixels / 255).argmax(1)
-    labels[:3] = (labels[:3] + 1) % classes  # three mistakes on clean images
-    images = Images(pixels, labels, torch.arange(8))
-    robust = {}
-    for epsilon in (1e-6, 0.9):
-        clean, robust[epsilon] = evaluate.judge_with_autoattack(
-            model,
-            images,
-            ThreatConfig(norm=norm, epsilon=epsilon * (1 if norm == "linf" else 5)),
-            num_classes=classes,
-            batch_size=4,
-            seed=0,
-        )
-        assert clean.tolist() == [False] * 3 + [True] * 5
-        assert not (robust[epsilon] & ~clean).any()
-    assert torch.equal(robust[1e-6], clean)
-    assert int(robust[0.9].sum()) < 5
-    attack = quick_autoattack[0]
-    parts = [part for part in autoattack.PARTS if classes >= 4 or part != "apgd-t"]
-    assert attack.attacks_to_run == parts
-    assert attack.apgd_targeted.n_target_classes == attack.fab.n_target_classes == min(
-        9, classes - 1
-    )  # fmt: skip
+    assert [r["attack"] for r in run.kinds(1, "eval")] == ["pgd", "pgd"]
+    assert run.records(1)[-1]["kind"] == "end"
 
 
 # ------------------------------------------------------------- other images
