@@ -13,6 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rpat_tui.glyphs import COLOURS as COLOURS
+from rpat_tui.glyphs import SHORT, UNICODE, Glyphs, glyphs_for
+from rpat_tui.glyphs import duration as duration
+from rpat_tui.glyphs import figure as figure
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -24,19 +29,6 @@ HomeOption = Annotated[
     typer.Option("--home", help="Folder of runs and database; else RPAT_HOME.", metavar="PATH"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
-
-GLYPHS = {
-    "queued": "◌", "starting": "◔", "running": "●", "pausing": "‖", "paused": "‖", "done": "✓",
-    "failed": "✗", "stopped": "■", "lost": "?",
-}  # fmt: skip
-PLAIN_GLYPHS = {
-    "queued": ".", "starting": "s", "running": "*", "pausing": "=", "paused": "=", "done": "+",
-    "failed": "x", "stopped": "#", "lost": "?",
-}  # fmt: skip
-COLOURS = {
-    "queued": "dim", "starting": "cyan", "running": "cyan", "pausing": "yellow",
-    "paused": "yellow", "done": "green", "failed": "red", "stopped": "yellow", "lost": "magenta",
-}  # fmt: skip
 
 READ_LIMIT = 0.2
 """Seconds that a reading command spends on journals when no worker lives."""
@@ -83,41 +75,23 @@ def remark(text: str) -> None:
 
 def glyph(state: str) -> str:
     """Return a state's sign, in ASCII where the output cannot show more."""
-    return (GLYPHS if shows_glyphs() else PLAIN_GLYPHS)[state]
+    return signs().states[state]
+
+
+def signs() -> Glyphs:
+    """Return the signs that the output can show."""
+    stream = sys.__stdout__ or sys.stdout  # a live view puts a stand-in in the place of stdout
+    return glyphs_for(stream.encoding)
 
 
 def shows_glyphs() -> bool:
     """Return whether the output can show more than ASCII."""
-    stream = sys.__stdout__ or sys.stdout  # a live view puts a stand-in in the place of stdout
-    return (stream.encoding or "ascii").lower().replace("-", "").startswith("utf")
-
-
-def figure(value: float | None, digits: int = 1) -> str:
-    """Format a number, or the sign of a missing one."""
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Format seconds as people say them: 42s, 3m10s, 2h05m, 3d04h."""
-    if seconds is None:
-        return "–"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86_400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
+    return signs() is UNICODE
 
 
 def clock(t: float | None) -> str:
     """Format UTC seconds as local date and time."""
     return "–" if t is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(t))
-
-
-SHORT = {"cifar10": "c10", "cifar100": "c100", "tiny-imagenet": "tiny", "image-folder": "folder"}
-"""Names of data sets where there is little room."""
 
 
 def place(run: Any, room: bool) -> str:

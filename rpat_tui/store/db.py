@@ -11,7 +11,7 @@ from pathlib import Path
 from rpat.errors import StoreError
 from rpat_tui.home import Home
 
-LATEST = "m004_facts_of_the_home"
+LATEST = "m006_the_list_of_runs"
 """The newest migration: known without importing sqlite-utils."""
 
 
@@ -23,7 +23,7 @@ def opened(home: Home, *, heal: bool = True) -> Iterator[sqlite3.Connection]:
     directories, unless `heal` is False.
     SQLite's own errors leave as `StoreError`, one line with the file and the remedy.
     """
-    with _explained(home):
+    with explained(home):
         path = home.make().database
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(connect(path)) as db:
@@ -41,7 +41,7 @@ def opened(home: Home, *, heal: bool = True) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def opened_readonly(home: Home) -> Iterator[sqlite3.Connection]:
     """Open an existing database without writing to it."""
-    with _explained(home):
+    with explained(home):
         place = f"{home.database.as_uri()}?mode=ro"
         with closing(sqlite3.connect(place, uri=True, isolation_level=None)) as db:
             from rpat_tui.store import belonging
@@ -52,7 +52,8 @@ def opened_readonly(home: Home) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def _explained(home: Home) -> Iterator[None]:
+def explained(home: Home) -> Iterator[None]:
+    """Let SQLite's and the system's errors leave as `StoreError`, with file and remedy."""
     try:
         yield
     except sqlite3.Error as error:

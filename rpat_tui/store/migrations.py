@@ -296,3 +296,71 @@ def m004_facts_of_the_home(db: Database) -> None:
     db.execute(
         "create table facts (key text primary key, value text not null) strict, without rowid"
     )
+
+
+@migrations()
+def m006_the_list_of_runs(db: Database) -> None:
+    """What a list of 100,000 runs needs to be sorted and watched without reading it all.
+
+    `standings` repeats a run's newest numbers side by side, kept by triggers on `latest_best`.
+    `runs_listed` has every short column of a run: configs are long, and no list reads them.
+    `pulse` counts changes of what lists show; other commits leave it alone.
+    """
+    for statement in _M006.split(";;"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_STANDINGS = {
+    "clean": "test/clean_acc", "pgd": "test/pgd_acc", "logit_mse": "test/logit_mse",
+    "loss": "train/loss", "epoch_s": "time/epoch_s", "eval_s": "time/eval_s",
+    "passes_s": "time/passes_per_s",
+}  # fmt: skip
+_NAMES = ", ".join(f"'{name}'" for name in _STANDINGS.values())
+_NUMBERS = ", ".join(
+    f"max(lb.value) filter (where s.name = '{name}')" for name in _STANDINGS.values()
+)
+_STAND = f"""
+insert or replace into standings
+    select s.run, {_NUMBERS},
+        max(lb.max_value) filter (where s.name = 'test/pgd_acc'),
+        max(lb.max_epoch) filter (where s.name = 'test/pgd_acc')
+    from series s join latest_best lb on lb.series = s.id where s.name in ({_NAMES})
+"""
+_OF = "and s.run = (select run from series where id = {}.series) group by s.run"
+_WHEN = f"when (select name from series where id = {{}}.series) in ({_NAMES})"
+_LISTED = (
+    "n, id, state, method, rpat, lam, dataset, source, norm, model, seed, epoch, epochs, step, "
+    "steps, priority, created, started, ended, name, sweep, group_key, data_key"
+)
+_BEAT = "begin update pulse set beats = beats + 1; end"
+
+_M006 = f"""
+create table standings (
+    run integer primary key references runs (n) on delete cascade,
+    {", ".join(f"{column} real" for column in _STANDINGS)},
+    best_pgd real,
+    best_epoch integer
+) strict;;
+{_STAND} group by s.run;;
+create trigger standings_follow_new after insert on latest_best {_WHEN.format("new")}
+    begin {_STAND} {_OF.format("new")}; end;;
+create trigger standings_follow_changed after update on latest_best {_WHEN.format("new")}
+    begin {_STAND} {_OF.format("new")}; end;;
+create trigger standings_follow_dropped after delete on latest_best {_WHEN.format("old")}
+    begin
+        delete from standings where run = (select run from series where id = old.series);
+        {_STAND} {_OF.format("old")};
+    end;;
+create index runs_listed on runs (kind, archived, {_LISTED});;
+create table pulse (beats integer not null) strict;;
+insert into pulse values (0);;
+create trigger pulse_of_new_runs after insert on runs {_BEAT};;
+create trigger pulse_of_runs after update of
+    kind, archived, note, reason, parent, stage, slot, uid, {_LISTED} on runs {_BEAT};;
+create trigger pulse_of_gone_runs after delete on runs {_BEAT};;
+create trigger pulse_of_tags after insert on tags {_BEAT};;
+create trigger pulse_of_gone_tags after delete on tags {_BEAT};;
+create trigger pulse_of_standings after insert on standings {_BEAT};;
+create trigger pulse_of_gone_standings after delete on standings {_BEAT};;
+"""

@@ -32,3 +32,63 @@ class Measurement:
     aa: float | None = None
     config: Mapping[str, object] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """A number of a run, or the mean of `n` of them with its sample standard deviation."""
+
+    value: float
+    std: float | None = None
+    n: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of a list of runs: a run, or runs that differ only in the seed, folded.
+
+    `key` names it: the run's number, or the smallest of the runs' numbers, negative. What runs of
+    a group do not share is empty; its state is the one that wants most attention, its epoch the
+    slowest run's. `open` says that the lines of its runs follow; those are `inside`.
+    """
+
+    key: int
+    id: str
+    state: str
+    members: tuple[int, ...]
+    kind: str = "train"
+    reason: str = ""
+    archived: int = 0
+    name: str = ""
+    note: str = ""
+    sweep: str = ""
+    tags: str = ""
+    method: str = ""
+    rpat: int = 0
+    lam: float | None = None
+    dataset: str = ""
+    source: str = ""
+    norm: str = "linf"
+    model: str = ""
+    seeds: tuple[int, ...] = ()
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    stage: str = ""
+    slot: str = ""
+    priority: int = 50
+    created: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    parent: str | None = None
+    best_epoch: int | None = None
+    group: tuple[str, str] = ("", "")
+    open: bool = False
+    inside: bool = False
+    values: Mapping[str, Stat] = field(default_factory=dict)
+
+    @property
+    def folds(self) -> bool:
+        """Whether this line stands for several runs."""
+        return self.key < 0

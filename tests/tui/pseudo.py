@@ -1,0 +1,98 @@
+"""A real terminal for tests: a program on a pty, its bytes counted, its screen read by pyte."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from pathlib import Path
+from types import TracebackType
+
+import pyte
+import pytest
+
+UNKNOWN = re.compile(rb"\x1b\[\?[\d;]*\$p|\x1b\[[<>=][\d;]*[a-z]|\x1b\]22;[^\x07]*\x07")
+"""What pyte would show as text."""
+
+
+class Terminal:
+    """A program that believes to be used by somebody."""
+
+    def __init__(
+        self, script: str, *arguments: str, columns: int = 80, rows: int = 24, **env: str
+    ) -> None:
+        """Start a module of the tests in a terminal of this size."""
+        import pty
+
+        try:
+            self.pid, self.fd = pty.fork()
+        except OSError as error:
+            pytest.skip(f"no pty here: {error}")
+        if not self.pid:
+            os.chdir(Path(__file__).parents[2])
+            words = [sys.executable, "-m", script, *arguments]
+            settings = {
+                "TERM": "xterm-256color", "COLORTERM": "truecolor", "TEXTUAL_ANIMATIONS": "none",
+                "PYTHONWARNINGS": "ignore", "LC_ALL": "C.UTF-8", **env,
+            }  # fmt: skip
+            os.execve(sys.executable, words, {**os.environ, **settings})
+        self.size = struct.pack("HHHH", rows, columns, 0, 0)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, self.size)
+        self.screen = pyte.Screen(columns, rows)
+        self.stream = pyte.ByteStream(self.screen)
+        self.raw = b""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+    def send(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self.fd, keys.encode())
+
+    def listen(self, quiet: float = 0.3, most: float = 10.0) -> int:
+        """Take what comes until it has been quiet for a while; return how many bytes came."""
+        count, end, last = 0, time.monotonic() + most, time.monotonic()
+        while time.monotonic() < min(end, last + quiet):
+            if self._take(0.02):
+                count, last = count + self._came, time.monotonic()
+        return count
+
+    def until(self, text: str, most: float = 30.0) -> int:
+        """Take what comes until a text is on the screen; return how many bytes came."""
+        count, end = 0, time.monotonic() + most
+        while text not in "\n".join(self.screen.display):
+            assert time.monotonic() < end, "\n".join(self.screen.display)
+            if self._take(0.05):
+                count += self._came
+        return count
+
+    def _take(self, wait: float) -> bool:
+        if not select.select([self.fd], [], [], wait)[0]:
+            return False
+        try:
+            data = os.read(self.fd, 1 << 16)
+        except OSError:  # the program has ended
+            time.sleep(wait)
+            return False
+        self.raw += data
+        self._came = len(data)
+        self.stream.feed(UNKNOWN.sub(b"", data))
+        return True
