@@ -24,6 +24,7 @@ from rpat_tui.cli import (
     steer,
     study,
     suite,
+    tui,
     work,
 )
 
@@ -55,6 +56,7 @@ def root(
 
 
 for module in (
+    tui,
     queue,
     steer,
     runs,

@@ -1,0 +1,132 @@
+"""What people do to runs, as data: one action, two doors.
+
+A screen shows an action's key and title, says why it is not possible, and copies the equivalent
+command; what it does is the same function that the command calls.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rpat_tui.home import Home
+from rpat_tui.launch import control
+from rpat_tui.store import queue
+from rpat_tui.store.db import transaction
+from rpat_tui.store.queue import FINAL, OPEN
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """One action on runs."""
+
+    name: str
+    key: str
+    title: str
+    command: str
+    """The command without the runs: `rpat stop`."""
+    do: Callable[[Home, sqlite3.Connection, int], str]
+    """Does it to one run; returns a line for people, raises `ConfigError`."""
+    refuse: Callable[[Row], str] = lambda row: ""
+    """Why it is not possible for a run; '' where it is."""
+    asks: str = ""
+    """A question that must be answered with yes before; {} stands for the runs."""
+
+    def words(self, rows: Sequence[Row]) -> str:
+        """Return the equivalent command."""
+        return " ".join([self.command, *(shlex.quote(str(row["id"])) for row in rows)])
+
+    def reason(self, rows: Sequence[Row]) -> str:
+        """Return why nothing of it is possible; '' where it is for at least one run."""
+        if not rows:
+            return f"{self.title}: no run is chosen"
+        reasons = [self.refuse(row) for row in rows]
+        return reasons[0] if all(reasons) else ""
+
+
+def _is_over(row: Row) -> str:
+    if row["state"] in FINAL:
+        return f"{row['id']} is {row['state']}: nothing to stop"
+    return ""
+
+
+def _cannot_pause(row: Row) -> str:
+    if row["state"] in ("queued", "starting", "running", "paused", "pausing"):
+        return ""
+    return f"{row['id']} is {row['state']}: only what waits or runs can pause"
+
+
+def _cannot_requeue(row: Row) -> str:
+    if row["state"] in ("failed", "stopped"):
+        return ""
+    return f"{row['id']} is {row['state']}: only failed and stopped runs are queued again"
+
+
+def _is_not_queued(row: Row) -> str:
+    return (
+        "" if row["state"] == "queued" else f"{row['id']} is {row['state']}: it is not in the queue"
+    )
+
+
+def _may_run(row: Row) -> str:
+    return f"{row['id']} is {row['state']}: stop it first" if row["state"] in OPEN else ""
+
+
+def _pause(home: Home, db: sqlite3.Connection, n: int) -> str:
+    state = db.execute("select state from runs where n = ?", (n,)).fetchone()[0]
+    return control.resume(db, n) if state == "paused" else control.stop(home, db, n, "pause")
+
+
+def _first(home: Home, db: sqlite3.Connection, n: int) -> str:
+    with transaction(db):
+        queue.place_first(db, [n])
+    return f"{queue.name_of(n)} is first in the queue"
+
+
+def _last(home: Home, db: sqlite3.Connection, n: int) -> str:
+    with transaction(db):
+        queue.place_last(db, [n])
+    return f"{queue.name_of(n)} is last in the queue"
+
+
+ACTS: dict[str, Act] = {
+    act.name: act
+    for act in (
+        Act(
+            name="stop", key="s", title="stop", command="rpat stop", refuse=_is_over,
+            do=lambda home, db, n: control.stop(home, db, n, "stop"),
+        ),
+        Act(
+            name="kill", key="X", title="kill", command="rpat kill", refuse=_is_over,
+            do=lambda home, db, n: control.stop(home, db, n, "kill"),
+            asks="Kill {}? What came after the last checkpoint is lost.",
+        ),
+        Act(
+            name="pause", key="p", title="pause / resume", command="rpat pause",
+            refuse=_cannot_pause, do=_pause,
+        ),
+        Act(
+            name="requeue", key="r", title="requeue", command="rpat requeue",
+            refuse=_cannot_requeue, do=lambda home, db, n: control.requeue(home, db, n),
+        ),
+        Act(
+            name="restart", key="R", title="requeue from start",
+            command="rpat requeue --from-start", refuse=_cannot_requeue,
+            do=lambda home, db, n: control.requeue(home, db, n, from_start=True),
+            asks="Start {} again from the beginning? The checkpoints are moved aside.",
+        ),
+        Act(
+            name="first", key="K", title="first in the queue", command="rpat queue first",
+            refuse=_is_not_queued, do=_first,
+        ),
+        Act(
+            name="last", key="J", title="last in the queue", command="rpat queue last",
+            refuse=_is_not_queued, do=_last,
+        ),
+    )
+}  # fmt: skip

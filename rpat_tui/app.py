@@ -1,0 +1,269 @@
+"""`rpat tui`: a window on the runs. It owns nothing: quitting or losing it touches no run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import termios
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from rpat.errors import RpatError
+from rpat_tui.acts import Act
+from rpat_tui.glyphs import UNICODE, Glyphs
+from rpat_tui.home import Home
+from rpat_tui.launch import worker
+from rpat_tui.launch.cards import Card, Driver
+from rpat_tui.reader import Reader
+from rpat_tui.screens.base import Page
+from rpat_tui.store import db as database
+from rpat_tui.store import queries, queue
+from rpat_tui.widgets.bar import Bar, BarState
+
+ENSURE = 5.0
+"""Seconds between two looks whether queued work has a worker."""
+
+
+class RpatApp(App[int]):
+    """The application: modes, global keys, the poll, acts."""
+
+    TITLE = "rpat"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "mode('runs')", "runs", show=False),
+        Binding("2", "mode('queue')", "queue", show=False),
+        Binding("3", "mode('compare')", "compare", show=False),
+        Binding("4", "mode('table')", "table", show=False),
+        Binding("5", "mode('logs')", "logs", show=False),
+        Binding("grave_accent", "previous", "previous screen", show=False),
+        Binding("question_mark", "keys", "keys"),
+        Binding("colon", "command_palette", "commands", show=False),
+        Binding("ctrl+l", "repaint", "repaint", show=False),
+        Binding("q", "leave", "quit"),
+    ]
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        readonly: bool = False,
+        charts: str = "braille",
+        glyphs: Glyphs = UNICODE,
+        stats: bool = False,
+        poll: float = 1.0,
+    ) -> None:
+        """Prepare a window on a home; `poll` seconds lie between two looks, 0 never looks."""
+        from rpat_tui.screens.modes import MODES
+
+        super().__init__()
+        self.home, self.readonly, self.charts, self.poll = home, readonly, charts, poll
+        self.stats, self.glyphs = stats, glyphs
+        self.driver = Driver()
+        self.cards: list[Card] = []
+        self.reader = Reader(home)
+        self.pulse = -1
+        self.run_at_cursor: int | None = None
+        self.marked: tuple[int, ...] = ()
+        self.remark = "read-only" if readonly else ""
+        self.before = "runs"
+        self.ensured = 0.0
+        self._looking = False
+        self._bar = BarState(title=home.path.name)
+        for name, screen in MODES.items():
+            self.add_mode(name, screen)
+
+    # ----------------------------------------------------------------- its life
+
+    async def on_mount(self) -> None:
+        """Answer signals, show the runs, begin to look."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self._signalled, number)
+        self.switch_mode("runs")
+        if self.poll:
+            self.set_interval(self.poll, self.look)
+            self.set_interval(1.0, self._guard)
+
+    def _signalled(self, number: signal.Signals) -> None:
+        self.exit(return_code=128 + number)
+
+    def _guard(self) -> None:
+        """Leave at once when the terminal has gone and nobody said so."""
+        if self.is_headless:
+            return
+        try:
+            termios.tcgetattr(sys.__stdin__.fileno() if sys.__stdin__ else 0)
+        except (termios.error, OSError, ValueError):
+            os._exit(129)  # nothing of ours can be lost
+
+    async def look(self) -> None:
+        """Renew what is shown when the database has changed."""
+        if self._looking:
+            return
+        self._looking = True
+        try:
+            pulse = await self.reader.pulse()
+            if pulse != self.pulse:
+                self.pulse = pulse
+                await self._renew()
+            self._ensure_worker()
+        except RpatError as error:
+            self._set_remark(str(error))
+        finally:
+            self._looking = False
+
+    async def _renew(self) -> None:
+        counts, held = await self.reader.read(lambda db: (queries.counts(db), queue.holds(db)))
+        self._bar = BarState(
+            title=self.home.path.name, counts=counts, held=queue.ALL in held, remark=self.remark
+        )
+        self._set_remark("read-only" if self.readonly else "")
+        screen = self.screen
+        if isinstance(screen, Page):
+            await screen.renew()
+
+    def _ensure_worker(self) -> None:
+        """Keep a worker alive while work is open, as foreground commands do."""
+        open_work = any(self._bar.counts.get(s) for s in ("queued", *queue.OPEN))
+        if self.readonly or not open_work or time.monotonic() - self.ensured < ENSURE:
+            return
+        self.ensured = time.monotonic()
+        worker.ensure(self.home)
+
+    # ----------------------------------------------------------------- the bar
+
+    def say_in_bar(self, text: str) -> None:
+        """Say in the bar why what is shown may be old."""
+        self._set_remark(text)
+
+    def _set_remark(self, text: str) -> None:
+        self.remark = text
+        self._bar = BarState(
+            title=self._bar.title, cards=self._bar.cards, counts=self._bar.counts,
+            held=self._bar.held, ends=self._bar.ends, remark=text, disk=self._bar.disk,
+        )  # fmt: skip
+        self.show_bar(self.screen)
+
+    def show_bar(self, screen: Screen[Any]) -> None:
+        """Show the present state in a screen's bar."""
+        for bar in screen.query(Bar):
+            bar.show(self._bar)
+
+    # ----------------------------------------------------------------- what keys do
+
+    def action_mode(self, name: str) -> None:
+        """Go to a screen; remember the one before."""
+        if name != self.current_mode:
+            self.before = self.current_mode
+            self.switch_mode(name)
+
+    def action_previous(self) -> None:
+        """Go back to the screen before."""
+        self.action_mode(self.before)
+
+    def action_repaint(self) -> None:
+        """Paint everything anew."""
+        self.refresh(repaint=True, layout=True)
+
+    def action_leave(self) -> None:
+        """Close the window; the runs go on."""
+        self.exit(0)
+
+    def action_keys(self) -> None:
+        """Show every key of this screen."""
+        from rpat_tui.screens.keys import Keys
+
+        self.push_screen(Keys(self.screen))
+
+    def open_run(self, n: int) -> None:
+        """Show one run whole, on top of the present screen."""
+        from rpat_tui.screens.detail import Detail
+
+        self.push_screen(Detail(n))
+
+    def action_compose(self) -> None:
+        """Compose new runs."""
+        from rpat_tui.screens.compose import Compose
+
+        self.push_screen(Compose())
+
+    def compose_like(self, n: int) -> None:
+        """Compose runs like one that exists."""
+        from rpat_tui.screens.compose import Compose
+
+        self.push_screen(Compose(like=n))
+
+    def carry_out(self, act: Act, rows: Sequence[dict[str, Any]]) -> None:
+        """Do an act to runs in a thread; say what happened, and the equivalent command."""
+        self.run_worker(
+            lambda: self._act(act, rows), thread=True, exclusive=False, exit_on_error=False
+        )
+
+    def change(self, change: Callable[[Any], str]) -> None:
+        """Write something in a thread with a connection of its own; say its line."""
+        if self.readonly:
+            self.notify("this window is read-only", severity="warning")
+            return
+        self.run_worker(lambda: self._write(change), thread=True, exit_on_error=False)
+
+    def _write(self, change: Callable[[Any], str]) -> None:
+        try:
+            with database.opened(self.home) as db:
+                said = change(db)
+        except RpatError as error:
+            self.call_from_thread(self.notify, str(error), severity="error")
+            return
+        self.call_from_thread(self.notify, said)
+        self.call_from_thread(self.run_worker, self.look(), exclusive=False)
+
+    def _act(self, act: Act, rows: Sequence[dict[str, Any]]) -> None:
+        said: list[str] = []
+        with database.opened(self.home) as db:
+            for row in rows:
+                if reason := act.refuse(row):
+                    said.append(reason)
+                    continue
+                try:
+                    said.append(act.do(self.home, db, row["n"]))
+                except RpatError as error:
+                    said.append(str(error))
+        self.call_from_thread(self.notify, "\n".join(said[:6]), title=act.words(rows)[:60])
+        self.call_from_thread(self.run_worker, self.look(), exclusive=False)
+
+    def places(self) -> list[str]:
+        """Return the places that can be held back."""
+        return [queue.ALL, *(card.place for card in self.cards), "cpu:0"]
+
+    def cards_text(self) -> Text:
+        """Return a line for each card of the machine, or that there is none."""
+        if not self.cards:
+            return Text("no GPU that NVIDIA's driver shows: runs use the CPU", style="dim")
+        lines = []
+        for card in self.cards:
+            line = Text(f"{card.index:>2} {card.name or 'GPU'}  ")
+            if card.utilisation is not None:
+                filled = round(card.utilisation / 10)
+                line.append("█" * filled + "░" * (10 - filled) + f" {card.utilisation:3.0f}%  ")
+            if card.memory_mb and card.used_mb is not None:
+                line.append(f"{card.used_mb / 1024:.0f}/{card.memory_mb / 1024:.0f}G  ")
+            if card.temperature is not None:
+                line.append(f"{card.temperature:.0f}C  ")
+            if card.power_w is not None:
+                line.append(f"{card.power_w:.0f}W")
+            lines.append(line)
+        return Text("\n").join(lines)
+
+    def copy(self, text: str) -> None:
+        """Copy a text through the terminal, and show it for those whose terminal cannot."""
+        self.copy_to_clipboard(text)
+        self.notify(text, title="copied")

@@ -1,0 +1,79 @@
+"""The command that opens the terminal UI: rpat tui."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from rpat_tui.cli.output import HomeOption
+
+CHARTS = ("auto", "braille", "block", "ascii")
+COLOURS = {"auto": "", "16": "standard", "256": "256", "true": "truecolor"}
+
+
+def tui(
+    readonly: Annotated[
+        bool, typer.Option("--readonly", help="Look, but change nothing: for shared terminals.")
+    ] = False,
+    charts: Annotated[str, typer.Option("--charts", help="braille, block or ascii.")] = "auto",
+    colors: Annotated[str, typer.Option("--colors", help="16, 256 or true.")] = "auto",
+    theme: Annotated[str, typer.Option("--theme", help="Name of a theme; :theme lists them.")] = "",
+    no_mouse: Annotated[
+        bool, typer.Option("--no-mouse", help="Leave the mouse to the terminal.")
+    ] = False,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Show what the window costs: bytes, queries.")
+    ] = False,
+    home: HomeOption = None,
+) -> None:
+    """Open the terminal UI.
+
+    Compose, launch, watch and compare runs; closing it touches no run.
+    """
+    from rpat.errors import ConfigError
+    from rpat.knobs import unknown
+    from rpat_tui.home import find_home
+
+    if charts not in CHARTS:
+        raise ConfigError(f"--charts {unknown(charts, CHARTS)}")
+    if colors not in COLOURS:
+        raise ConfigError(f"--colors {unknown(colors, COLOURS)}")
+    if os.environ.get("TERM", "") in ("", "dumb") or not (
+        sys.__stdin__ and sys.__stdin__.isatty() and sys.__stderr__ and sys.__stderr__.isatty()
+    ):
+        from rpat_tui.cli.runs import list_runs
+
+        list_runs(home=home)
+        return
+    if COLOURS[colors]:
+        os.environ["TEXTUAL_COLOR_SYSTEM"] = COLOURS[colors]
+    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
+    from rpat_tui.app import RpatApp
+    from rpat_tui.glyphs import ASCII, UNICODE, glyphs_for
+    from rpat_tui.widgets.thrift import save_bytes
+
+    save_bytes()
+    signs = glyphs_for(sys.__stderr__.encoding)
+    if os.environ.get("TERM") == "linux" or charts == "ascii":
+        signs = ASCII
+    app = RpatApp(
+        find_home(home),
+        readonly=readonly,
+        charts=("braille" if signs is UNICODE else "ascii") if charts == "auto" else charts,
+        glyphs=signs,
+        stats=stats,
+    )
+    if theme:
+        if theme not in app.available_themes:
+            raise ConfigError(f"--theme {unknown(theme, app.available_themes)}")
+        app.theme = theme
+    raise typer.Exit(app.run(mouse=not no_mouse) or 0)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    app.command()(tui)

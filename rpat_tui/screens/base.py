@@ -1,0 +1,89 @@
+"""What every screen has: the bar, the keys at the foot, renewed data, acts with their reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from rpat_tui.acts import ACTS, Act
+from rpat_tui.screens.ask import Ask
+from rpat_tui.store import queries, queue
+from rpat_tui.widgets.bar import Bar
+
+if TYPE_CHECKING:
+    from rpat_tui.app import RpatApp
+
+
+def act_bindings(*names: str) -> list[BindingType]:
+    """Return bindings for acts by their names; each key calls `action_act`."""
+    return [Binding(ACTS[n].key, f"act('{n}')", ACTS[n].title) for n in names]
+
+
+class Page(Screen[None]):
+    """A screen between bar and footer whose data are renewed when the database has changed."""
+
+    TITLE_WORD: ClassVar[str] = ""
+
+    @property
+    def rpat(self) -> RpatApp:
+        """The application, with its type."""
+        return cast("RpatApp", self.app)
+
+    def compose(self) -> ComposeResult:
+        """Lay the bar on top and the keys at the foot of what the screen shows."""
+        yield Bar()
+        yield from self.body()
+        yield Footer(show_command_palette=False)
+
+    def body(self) -> ComposeResult:
+        """Yield what lies between bar and footer."""
+        raise NotImplementedError
+
+    async def renew(self) -> None:
+        """Read what is shown again; called when the database has changed, and at first."""
+
+    def chosen(self) -> Sequence[int]:
+        """Return the runs that an act is about: the marked ones, else the one at the cursor."""
+        return ()
+
+    async def rows(self) -> list[dict[str, Any]]:
+        """Return what is known of the chosen runs."""
+        numbers = list(self.chosen())
+        if not numbers:
+            return []
+        return await self.rpat.reader.read(lambda db: queries.runs(db, numbers=numbers))
+
+    async def on_screen_resume(self) -> None:
+        """Show fresh data whenever the screen comes to the front."""
+        self.rpat.show_bar(self)
+        await self.renew()
+
+    # ----------------------------------------------------------------- acts
+
+    async def action_act(self, name: str) -> None:
+        """Carry an act out on the chosen runs, or say why not."""
+        act, rows = ACTS[name], await self.rows()
+        if self.rpat.readonly:
+            self.app.notify(f"{act.title}: this window is read-only", severity="warning")
+        elif reason := act.reason(rows):
+            self.app.notify(reason, severity="warning")
+        elif act.asks:
+            names = ", ".join(str(row["id"]) for row in rows[:5]) + (" …" if len(rows) > 5 else "")
+            self.app.push_screen(
+                Ask(act.asks.format(names)), lambda yes: self._answered(yes, act, rows)
+            )
+        else:
+            self.rpat.carry_out(act, rows)
+
+    def _answered(self, yes: bool | None, act: Act, rows: list[dict[str, Any]]) -> None:
+        if yes:
+            self.rpat.carry_out(act, rows)
+
+    def action_copy(self) -> None:
+        """Copy the command that shows the chosen runs."""
+        self.rpat.copy(" ".join(["rpat show", *map(queue.name_of, self.chosen())]))

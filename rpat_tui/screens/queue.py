@@ -1,0 +1,180 @@
+"""Screen 2: the cards of the machine and the queue, in the order in which it will start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
+
+from rpat_tui.estimate import forecast
+from rpat_tui.screens.base import Page, act_bindings
+from rpat_tui.screens.pick import Pick
+from rpat_tui.store import queries, queue
+from rpat_tui.store.db import transaction
+from rpat_tui.store.queue import OPEN
+
+
+class QueueScreen(Page):
+    """What runs, what waits and why; `J` and `K` move, `P` drains."""
+
+    DEFAULT_CSS = """
+    QueueScreen #cards { height: auto; max-height: 12; padding: 0 1; border-bottom: solid $panel; }
+    QueueScreen #head { height: 1; padding: 0 1; color: $text-muted; }
+    QueueScreen OptionList { height: 1fr; border: none; padding: 0 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *act_bindings("first", "last", "pause", "stop", "kill", "requeue"),
+        Binding("plus", "priority(10)", "priority up", key_display="+"),
+        Binding("minus", "priority(-10)", "priority down", key_display="-"),
+        Binding("P", "drain", "hold / release"),
+        Binding("a", "avoid", "hold a place", show=False),
+        Binding("enter", "open", "open", show=False),
+        Binding("j", "move(1)", "down", show=False),
+        Binding("k", "move(-1)", "up", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: list[int] = []
+        self.shown: list[Text] = []
+
+    def body(self) -> ComposeResult:
+        """Cards on top, the queue below."""
+        yield Static("", id="cards", markup=False)
+        yield Static("", id="head", markup=False)
+        yield OptionList(id="queue", markup=False)
+
+    @property
+    def menu(self) -> OptionList:
+        """The list of what is open."""
+        return self.query_one(OptionList)
+
+    def chosen(self) -> Sequence[int]:
+        """Return the run under the cursor."""
+        at = self.menu.highlighted
+        return [self.numbers[at]] if at is not None and at < len(self.numbers) else []
+
+    async def renew(self) -> None:
+        """Read the queue again; the cursor stays on its run."""
+        before = self.chosen()
+        rows, held, why, ahead = await self.rpat.reader.read(_read)
+        texts = [_line(number, row, why, ahead) for number, row in enumerate(rows, 1)]
+        self.numbers = [row["n"] for row in rows]
+        if texts != self.shown:
+            self.shown = texts
+            self.menu.clear_options()
+            self.menu.add_options([Option(text) for text in texts])
+            if before and before[0] in self.numbers:
+                self.menu.highlighted = self.numbers.index(before[0])
+            elif texts:
+                self.menu.highlighted = 0
+        head = f"Queue  {len(rows)} open"
+        if queue.ALL in held:
+            head += f"   on hold{': ' + held[queue.ALL] if held[queue.ALL] else ''} (P releases)"
+        elif held:
+            head += f"   on hold: {', '.join(held)}"
+        if ahead.total is not None:
+            head += f"   all done ~{_clock(ahead.total[1])}"
+        self.query_one("#head", Static).update(head, layout=False)
+        self.query_one("#cards", Static).update(self.rpat.cards_text())
+
+    def action_move(self, by: int) -> None:
+        """Move the cursor."""
+        self.menu.action_cursor_down() if by > 0 else self.menu.action_cursor_up()
+
+    def action_open(self) -> None:
+        """Open the run under the cursor."""
+        for n in self.chosen():
+            self.rpat.open_run(n)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Open a run that was chosen with enter or a click."""
+        self.action_open()
+
+    def action_priority(self, by: int) -> None:
+        """Raise or lower the priority of the run under the cursor."""
+        for n in self.chosen():
+            self.rpat.change(partial(_priority, n=n, by=by))
+
+    def action_drain(self) -> None:
+        """Hold everything back, or release it."""
+        self.rpat.change(_drain)
+
+    def action_avoid(self) -> None:
+        """Hold a place back, or release it."""
+        self.app.push_screen(Pick("hold or release", self.rpat.places()), self._avoid)
+
+    def _avoid(self, place: str | None) -> None:
+        if place is not None:
+            self.rpat.change(lambda db: _toggle(db, place))
+
+
+def _read(db: Any) -> tuple[list[dict[str, Any]], dict[str, str], dict[int, str], Any]:
+    running = [row["n"] for row in queries.open_runs(db)]
+    paused = [n for (n,) in db.execute("select n from runs where state = 'paused' order by n")]
+    order = [*running, *queue.waiting(db), *paused]
+    rows = {row["n"]: row for row in queries.runs(db, numbers=order)} if order else {}
+    for row in rows.values():
+        row["slot"] = row["slot"] or ""
+    return (
+        [rows[n] for n in order],
+        queue.holds(db),
+        queries.obstacles(db),
+        forecast(queries.workload(db)),
+    )
+
+
+def _line(number: int, row: dict[str, Any], why: dict[int, str], ahead: Any) -> Text:
+    text = Text(no_wrap=True, overflow="ellipsis")
+    running = row["state"] in OPEN
+    sign, colour = ("●", "cyan") if running else ("‖", "yellow") if row["state"] == "paused" else (
+        "◌", "dim",
+    )  # fmt: skip
+    text.append(f"{number:>3} {sign} ", style=colour)
+    text.append(f"{row['id']} ", style="bold")
+    text.append(f"{row['priority']:>4}  ")
+    what = row["method"] + ("+rpat" if row["rpat"] else "")
+    kind = "" if row["kind"] == "train" else f"{row['kind']} of {row['parent'] or 'a file'} "
+    text.append(f"{kind}{what} {row['dataset']} s{row['seed']}".ljust(34)[:34])
+    progress = f"{row['epoch']}/{row['epochs']}" if row["epochs"] else row["stage"]
+    text.append(f" {progress:>9} ")
+    ends = ahead.ends.get(row["n"])
+    text.append(f" ends ~{_clock(ends[1])}" if ends else " ends –", style="dim")
+    if row["slot"]:
+        text.append(f"  {row['slot']}", style="dim")
+    if row["n"] in why:
+        text.append(f"  {why[row['n']]}", style="yellow")
+    return text
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime(
+        "%a %H:%M" if seconds > 64_800 else "%H:%M", time.localtime(time.time() + seconds)
+    )
+
+
+def _priority(db: Any, n: int, by: int) -> str:
+    with transaction(db):
+        (now,) = db.execute("select priority from runs where n = ?", (n,)).fetchone()
+        queue.set_priority(db, n, now + by)
+    return f"{queue.name_of(n)}: priority {now + by}"
+
+
+def _drain(db: Any) -> str:
+    return _toggle(db, queue.ALL)
+
+
+def _toggle(db: Any, place: str) -> str:
+    name = "everything" if place == queue.ALL else place
+    with transaction(db):
+        if queue.release(db, place):
+            return f"{name} is released"
+        queue.hold(db, place)
+    return f"{name} is on hold; what runs goes on"

@@ -1,0 +1,301 @@
+"""Screen 1: the runs, a live chart of the one at the cursor or of the marked ones, details."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Input, Static
+
+from rpat.errors import ConfigError
+from rpat_tui.charts.chart import Marker, Series
+from rpat_tui.charts.palette import Palette
+from rpat_tui.screens.base import Page, act_bindings
+from rpat_tui.screens.details import describe_run
+from rpat_tui.screens.pick import Pick
+from rpat_tui.store import curves
+from rpat_tui.store.rows import Line
+from rpat_tui.store.window import SORTS, Query
+from rpat_tui.widgets.chart import ChartWidget
+from rpat_tui.widgets.runtable import RunTable
+
+METRICS: dict[str, tuple[str, ...]] = {
+    "accuracy": ("test/clean_acc", "test/pgd_acc"),
+    "PGD": ("test/pgd_acc",),
+    "clean": ("test/clean_acc",),
+    "logit MSE": ("test/logit_mse", "test/logit_mse_success", "test/logit_mse_failure"),
+    "loss": ("train/loss",),
+    "loss of steps": ("step/loss",),
+    "learning rate": ("lr",),
+    "seconds an epoch": ("time/epoch_s",),
+}
+"""What the chart can show, in the order of the menu; of several runs only the last one's first."""
+
+OVERLAY = {"accuracy": ("test/pgd_acc",), "logit MSE": ("test/logit_mse",)}
+"""Of several runs a chart shows one curve each."""
+
+
+class RunsScreen(Page):
+    """The home screen; one pane at a time where there is little room."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
+    DEFAULT_CSS = """
+    RunsScreen {
+        #list { width: 1fr; height: 1fr; }
+        #side { width: 58; height: 1fr; border-left: solid $panel; }
+        #head { height: 1; padding: 0 1; color: $text-muted; }
+        #filter { display: none; height: 1; border: none; padding: 0 1; }
+        #filter.-open { display: block; }
+        #chart { height: 2fr; }
+        #details { height: 1fr; min-height: 8; padding: 0 1; border-top: solid $panel; }
+        &.-narrow #side { display: none; width: 1fr; border: none; }
+        &.-narrow.-chart #side { display: block; }
+        &.-narrow.-chart #list { display: none; }
+        &.-zoom-list #side { display: none; }
+        &.-zoom-side #list { display: none; }
+        &.-zoom-side #side { display: block; width: 1fr; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "app.compose", "new"),
+        Binding("c", "clone", "clone", show=False),
+        *act_bindings("stop", "kill", "pause", "requeue", "restart"),
+        Binding("slash", "filter", "filter"),
+        Binding("v", "seeds", "seeds"),
+        Binding("a", "archived", "archived", show=False),
+        Binding("z", "zoom", "zoom", show=False),
+        Binding("tab", "pane", "pane", show=False),
+        Binding("y", "copy", "copy", show=False),
+        Binding("L", "app.mode('logs')", "log", show=False),
+        Binding("escape", "clear", "clear", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query_of_list = Query()
+        self.metric = "accuracy"
+        self.palette = Palette()
+        self.at: Line | None = None
+        self.totals = ""
+
+    # ----------------------------------------------------------------- layout
+
+    def body(self) -> ComposeResult:
+        """Table to the left, chart and details to the right."""
+        with Horizontal():
+            with Vertical(id="list"):
+                yield Static("", id="head", markup=False)
+                yield Input(placeholder="method:mart pgd>50 not is:archived", id="filter")
+                yield RunTable(
+                    glyphs=self.rpat.glyphs,
+                    colour_of=lambda n: self.palette.colour(f"r{n:04d}"),
+                    thread=self.rpat.reader.thread,
+                    empty="no runs yet: n composes the first one",
+                    id="table",
+                )
+            with Vertical(id="side"):
+                yield ChartWidget(charts=self.rpat.charts, id="chart")
+                yield Static("", id="details", markup=False)
+
+    @property
+    def table(self) -> RunTable:
+        """The list."""
+        return self.query_one(RunTable)
+
+    @property
+    def chart(self) -> ChartWidget:
+        """The chart."""
+        return self.query_one(ChartWidget)
+
+    def on_mount(self) -> None:
+        """Show the list."""
+        self._list()
+        self.table.focus()
+
+    def _list(self, *, keep: bool = True) -> None:
+        q = self.query_of_list
+        self.table.show(
+            self.rpat.reader.store.listing(q), sort=q.sort, descending=q.descending,
+            means=q.group_seeds, keep=keep,
+        )  # fmt: skip
+
+    async def renew(self) -> None:
+        """Read the window of the list again, and what the chart shows."""
+        self.table.reload()
+        await self._draw()
+
+    # ----------------------------------------------------------------- what the table says
+
+    def on_run_table_loaded(self, event: RunTable.Loaded) -> None:
+        """Say how many runs are shown."""
+        where = self.query_of_list.where
+        text = f"Runs {event.shown:,} of {event.every:,}" + (f"   /{where}" if where else "")
+        text += "   archived" if self.query_of_list.archived else ""
+        if text != self.totals:
+            self.totals = text
+            self.query_one("#head", Static).update(text, layout=False)
+
+    def on_run_table_failed(self, event: RunTable.Failed) -> None:
+        """Say why nothing new is shown."""
+        self.rpat.say_in_bar(event.text)
+
+    async def on_run_table_cursor_moved(self, event: RunTable.CursorMoved) -> None:
+        """Follow the cursor with chart and details."""
+        self.at = event.line
+        self.rpat.run_at_cursor = self._numbers()[-1] if event.line else None
+        await self._draw()
+
+    async def on_run_table_marked(self, event: RunTable.Marked) -> None:
+        """Overlay the marked runs."""
+        self.rpat.marked = event.runs
+        await self._draw()
+
+    def on_run_table_opened(self, event: RunTable.Opened) -> None:
+        """Open a run."""
+        self.rpat.open_run(event.line.members[-1])
+
+    def on_run_table_unfolded(self, event: RunTable.Unfolded) -> None:
+        """Show or hide a group's runs."""
+        key = event.line.group
+        there = self.query_of_list.unfolded
+        changed = there - {key} if key in there else there | {key}
+        self.query_of_list = dataclasses.replace(self.query_of_list, unfolded=changed)
+        self._list()
+
+    def on_run_table_sort_requested(self, event: RunTable.SortRequested) -> None:
+        """Sort by the column, or ask for one; the same again reverses."""
+        if event.column is not None:
+            self._sort(event.column)
+        else:
+            self.app.push_screen(Pick("sort by", SORTS), self._sort)
+
+    def _sort(self, column: str | None) -> None:
+        if column is None:
+            return
+        q = self.query_of_list
+        down = not q.descending if column == q.sort else column not in ("method", "dataset", "name")
+        self.query_of_list = dataclasses.replace(q, sort=column, descending=down)
+        self._list()
+
+    # ----------------------------------------------------------------- chart and details
+
+    def _numbers(self) -> tuple[int, ...]:
+        """Return the runs of the chart: the marked ones and the one at the cursor, drawn last."""
+        own = tuple(self.at.members) if self.at else ()
+        marked = tuple(n for n in self.table.marked if n not in own)
+        return (*marked, *own)
+
+    async def _draw(self) -> None:
+        numbers, chosen = self._numbers(), self.metric
+        if not numbers:
+            self.chart.set_series([], title="no run is chosen")
+            self.query_one("#details", Static).update("", layout=False)
+            return
+        names = METRICS[chosen] if len(numbers) == 1 else OVERLAY.get(chosen, METRICS[chosen][:1])
+        found = await self.rpat.reader.read(lambda db: curves.read(db, numbers, names))
+        series = [
+            Series.of(
+                c.title if len(numbers) == 1 else c.run,
+                c.x, c.y, colour=self.palette.colour(c.run) if len(numbers) > 1 else i,
+                dashes=i % 4, letter="ABCDEFGH"[i % 8],
+            )
+            for i, c in enumerate(found.curves)
+        ]  # fmt: skip
+        if self.chart.chart.title != chosen:
+            self.chart.reset_limits()
+        self.chart.set_series(
+            series, title=chosen, planned_end=found.planned, x_name=found.x_name, whole=True,
+            focus=len(series) - 1 if series else None,
+        )  # fmt: skip
+        self.chart.set_markers([Marker(x) for x in found.drops])
+        last = numbers[-1]
+        text = await self.rpat.reader.read(lambda db: describe_run(db, last))
+        details = self.query_one("#details", Static)
+        if text != getattr(details, "_described", None):
+            details._described = text  # type: ignore[attr-defined]
+            details.update(text, layout=False)
+
+    def on_chart_widget_metrics_asked(self, event: ChartWidget.MetricsAsked) -> None:
+        """Ask which metric the chart shall show."""
+        self.app.push_screen(Pick("show", tuple(METRICS)), self._show_metric)
+
+    def _show_metric(self, name: str | None) -> None:
+        if name is not None:
+            self.metric = name
+            self.run_worker(self._draw(), exclusive=False)
+
+    # ----------------------------------------------------------------- keys
+
+    def chosen(self) -> Sequence[int]:
+        """Return the marked runs, else those at the cursor."""
+        return list(self.table.marked) or (list(self.at.members) if self.at else [])
+
+    def action_filter(self) -> None:
+        """Open the filter line."""
+        line = self.query_one("#filter", Input)
+        line.add_class("-open")
+        line.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Filter as one types; what cannot be understood yet changes nothing."""
+        self._filter(event.value, quiet=True)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Keep the filter and go back to the list."""
+        self._filter(event.value, quiet=False)
+        self.table.focus()
+
+    def _filter(self, text: str, *, quiet: bool) -> None:
+        from rpat_tui.store.filters import compile_filter
+
+        try:
+            compile_filter(text)
+        except ConfigError as error:
+            if not quiet:
+                self.app.notify(str(error), severity="warning")
+            return
+        if text != self.query_of_list.where:
+            self.query_of_list = dataclasses.replace(self.query_of_list, where=text)
+            self._list()
+
+    def action_clear(self) -> None:
+        """Close the filter line and take the filter away."""
+        line = self.query_one("#filter", Input)
+        line.value = ""
+        line.remove_class("-open")
+        self._filter("", quiet=True)
+        self.table.focus()
+
+    def action_seeds(self) -> None:
+        """Fold runs that differ only in the seed, or unfold them."""
+        q = self.query_of_list
+        self.query_of_list = dataclasses.replace(
+            q, group_seeds=not q.group_seeds, unfolded=frozenset()
+        )
+        self._list()
+
+    def action_archived(self) -> None:
+        """Show archived runs as well, or not."""
+        q = self.query_of_list
+        self.query_of_list = dataclasses.replace(q, archived=not q.archived)
+        self._list()
+
+    def action_pane(self) -> None:
+        """Go to the other pane."""
+        to_chart = self.table.has_focus
+        self.set_class(to_chart, "-chart")
+        (self.chart if to_chart else self.table).focus()
+
+    def action_zoom(self) -> None:
+        """Give the focused pane the whole screen, or take it back."""
+        name = "-zoom-side" if self.chart.has_focus else "-zoom-list"
+        self.toggle_class(name)
+
+    def action_clone(self) -> None:
+        """Compose a run like the one at the cursor."""
+        if self.at:
+            self.rpat.compose_like(self.at.members[-1])

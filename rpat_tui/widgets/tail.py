@@ -1,0 +1,191 @@
+"""The end of a text file, or any part of it: lines are found by offset, never all of them read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.binding import Binding, BindingType
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+BLOCK = 1 << 16
+LONGEST = 2000
+"""Bytes of a line that are shown."""
+
+
+class Text:
+    """A file that grows, read in blocks from any place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def size(self) -> int:
+        """Return the bytes that are there."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
+    def before(self, end: int, count: int) -> list[tuple[int, str]]:
+        """Return up to `count` lines that end at or before a byte, each with its offset."""
+        start, data = end, b""
+        try:
+            with self.path.open("rb") as stream:
+                while start > 0 and data.count(b"\n") <= count:
+                    step = min(BLOCK, start)
+                    start -= step
+                    stream.seek(start)
+                    data = stream.read(step) + data
+        except OSError:
+            return []
+        lines = _lines(data, start)
+        if start > 0:
+            lines = lines[1:]  # its beginning was not read
+        return lines[-count:]
+
+    def after(self, offset: int, count: int) -> list[tuple[int, str]]:
+        """Return up to `count` lines from the one at a byte on."""
+        data = b""
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(offset)
+                while data.count(b"\n") < count:
+                    block = stream.read(BLOCK)
+                    if not block:
+                        break
+                    data += block
+        except OSError:
+            return []
+        return _lines(data, offset)[:count]
+
+    def find(self, pattern: re.Pattern[str], offset: int, *, back: bool = False) -> int | None:
+        """Return the offset of the next line that matches, or of the one before."""
+        seek, size = offset, self.size()
+        while True:
+            lines = self.before(seek, 2000) if back else self.after(seek, 2000)
+            if not lines:
+                return None
+            for at, line in reversed(lines) if back else lines:
+                if pattern.search(line):
+                    return at
+            seek = lines[0][0] if back else lines[-1][0] + len(lines[-1][1].encode()) + 1
+            if seek <= 0 or seek >= size:
+                return None
+
+
+def _lines(data: bytes, start: int) -> list[tuple[int, str]]:
+    out, position = [], start
+    for raw in data.split(b"\n"):
+        if raw or position < start + len(data):
+            out.append((position, raw[:LONGEST].decode("utf-8", "replace").rstrip("\r")))
+        position += len(raw) + 1
+    return out
+
+
+class Tail(Widget, can_focus=True):
+    """Shows a window of lines; at its end it follows what is written."""
+
+    DEFAULT_CSS = "Tail { width: 1fr; height: 1fr; padding: 0; color: $foreground; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j,down", "scroll_by(1)", "down", show=False),
+        Binding("k,up", "scroll_by(-1)", "up", show=False),
+        Binding("pagedown,ctrl+d", "scroll_by(20)", "page down", show=False),
+        Binding("pageup,ctrl+u", "scroll_by(-20)", "page up", show=False),
+        Binding("g,home", "start", "first line", show=False),
+        Binding("G,end", "end", "last line", show=False),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.text: Text | None = None
+        self.heads: Sequence[str] = ()
+        self.following = True
+        self.shown: list[tuple[int, str]] = []
+        self.match: re.Pattern[str] | None = None
+
+    def open(self, path: Path) -> None:
+        """Show another file, from its end."""
+        self.text, self.following = Text(path), True
+        self.reload()
+
+    def reload(self) -> None:
+        """Show what has been written since, where the end is shown."""
+        if self.text is None or not self.size.height:
+            return
+        if self.following:
+            self._show(self.text.before(self.text.size(), self.size.height))
+
+    def go(self, offset: int) -> None:
+        """Show the line at a byte, a few lines under the top."""
+        if self.text is None:
+            return
+        self.following = False
+        above = self.text.before(offset, 3)
+        below = self.text.after(offset, max(self.size.height - len(above), 1))
+        self._show([*above, *below])
+
+    def action_scroll_by(self, by: int) -> None:
+        """Move by some lines."""
+        if self.text is None or not self.shown:
+            return
+        height = self.size.height
+        if by < 0:
+            above = self.text.before(self.shown[0][0], -by)
+            if above:
+                self.following = False
+                self._show([*above, *self.shown][:height])
+        else:
+            last = self.shown[-1]
+            below = self.text.after(last[0] + len(last[1].encode()) + 1, by)
+            if below:
+                self._show([*self.shown, *below][-height:])
+            else:
+                self.following = True
+
+    def action_start(self) -> None:
+        """Show the first lines."""
+        if self.text is not None:
+            self.following = False
+            self._show(self.text.after(0, self.size.height))
+
+    def action_end(self) -> None:
+        """Show the last lines and follow."""
+        self.following = True
+        self.reload()
+
+    def on_resize(self) -> None:
+        """Fill the new height."""
+        if self.following:
+            self.reload()
+        elif self.shown and self.text is not None:
+            self._show(self.text.after(self.shown[0][0], self.size.height))
+
+    def _show(self, lines: list[tuple[int, str]]) -> None:
+        old, self.shown = self.shown, lines
+        width = self.size.width
+        for y in range(self.size.height):
+            before = old[y] if y < len(old) else None
+            now = lines[y] if y < len(lines) else None
+            if before != now:
+                self.refresh(Region(0, y, width, 1))
+
+    def render_line(self, y: int) -> Strip:
+        """Return one line, cut to the width; what was searched for stands out."""
+        width = self.size.width
+        style = self.rich_style
+        if y >= len(self.shown):
+            return Strip.blank(width, style)
+        text = self.shown[y][1].expandtabs(4)
+        text = "".join(c if c.isprintable() else "�" for c in text)
+        hit = self.match.search(text) if self.match else None
+        found = style + Style(reverse=True) if hit else style
+        parts = [text] if hit is None else [text[: hit.start()], hit[0], text[hit.end() :]]
+        styles = [style, found, style]
+        segments = [Segment(part, s) for part, s in zip(parts, styles, strict=False) if part]
+        return Strip(segments).adjust_cell_length(width, style)
