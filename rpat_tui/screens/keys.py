@@ -64,6 +64,8 @@ def groups(screen: Screen[Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     places: list[tuple[str, Any]] = [("this screen", screen)]
     kinds: set[type] = set()
     for widget in screen.query("*"):
+        if isinstance(widget, Input):  # its keys are those of any line of text
+            continue
         if widget.can_focus and type(widget).BINDINGS and type(widget) not in kinds:
             kinds.add(type(widget))
             places.append((_name(type(widget)), widget))

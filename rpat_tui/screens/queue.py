@@ -27,7 +27,8 @@ class QueueScreen(Page):
     DEFAULT_CSS = """
     QueueScreen #cards { height: auto; max-height: 12; padding: 0 1; border-bottom: solid $panel; }
     QueueScreen #head { height: 1; padding: 0 1; color: $text-muted; }
-    QueueScreen OptionList, QueueScreen OptionList:focus { height: 1fr; border: none; padding: 0 1; }
+    QueueScreen OptionList { height: 1fr; border: none; padding: 0 1; }
+    QueueScreen OptionList:focus { border: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *act_bindings("first", "last", "pause", "stop", "kill", "requeue"),
