@@ -8,26 +8,34 @@ import signal
 import sys
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from rpat.errors import RpatError
-from rpat_tui.acts import Act
+from rpat_tui.acts import ACTS, Act
+from rpat_tui.estimate import forecast
+from rpat_tui.gauges import lines
 from rpat_tui.glyphs import UNICODE, Glyphs
 from rpat_tui.home import Home
 from rpat_tui.launch import worker
-from rpat_tui.launch.cards import Card, Driver
+from rpat_tui.launch.box import rules, survey
+from rpat_tui.launch.cards import Driver
 from rpat_tui.reader import Reader
 from rpat_tui.screens.base import Page
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
 from rpat_tui.widgets.bar import Bar, BarState
+
+SURVEY = 5.0
+"""Seconds between two looks at the cards."""
 
 ENSURE = 5.0
 """Seconds between two looks whether queued work has a worker."""
@@ -68,12 +76,12 @@ class RpatApp(App[int]):
         self.home, self.readonly, self.charts, self.poll = home, readonly, charts, poll
         self.stats, self.glyphs = stats, glyphs
         self.driver = Driver()
-        self.cards: list[Card] = []
+        self.machine: dict[str, Any] = {}
+        self.surveyed = float("-inf")
         self.reader = Reader(home)
         self.pulse = -1
         self.run_at_cursor: int | None = None
         self.marked: tuple[int, ...] = ()
-        self.remark = "read-only" if readonly else ""
         self.before = "runs"
         self.ensured = 0.0
         self._looking = False
@@ -112,6 +120,7 @@ class RpatApp(App[int]):
             return
         self._looking = True
         try:
+            await self._survey()
             pulse = await self.reader.pulse()
             if pulse != self.pulse:
                 self.pulse = pulse
@@ -122,12 +131,29 @@ class RpatApp(App[int]):
         finally:
             self._looking = False
 
+    async def _survey(self) -> None:
+        """Look at the cards, in a thread: a driver may take its time."""
+        if time.monotonic() - self.surveyed < SURVEY:
+            return
+        self.surveyed = time.monotonic()
+        cards = await asyncio.to_thread(self.driver.read)
+        found = await self.reader.read(lambda db: survey(db, cards, rules()))
+        if found != self.machine:
+            self.machine = found
+            self._bar = replace(self._bar, cards=_cards(found))
+            self.show_bar(self.screen)
+
     async def _renew(self) -> None:
-        counts, held = await self.reader.read(lambda db: (queries.counts(db), queue.holds(db)))
-        self._bar = BarState(
-            title=self.home.path.name, counts=counts, held=queue.ALL in held, remark=self.remark
+        slots = max(len(self.machine.get("cards", ())) or len(self.machine.get("cpu", ())), 1)
+        counts, held, ahead = await self.reader.read(
+            lambda db: (queries.counts(db), queue.holds(db), forecast(queries.workload(db, slots)))
         )
-        self._set_remark("read-only" if self.readonly else "")
+        ends = time.time() + ahead.total[1] if ahead.total is not None else None
+        self._bar = replace(
+            self._bar, counts=counts, held=queue.ALL in held, ends=_clock(ends),
+            remark="read-only" if self.readonly else "",
+        )  # fmt: skip
+        self.show_bar(self.screen)
         screen = self.screen
         if isinstance(screen, Page):
             await screen.renew()
@@ -147,11 +173,7 @@ class RpatApp(App[int]):
         self._set_remark(text)
 
     def _set_remark(self, text: str) -> None:
-        self.remark = text
-        self._bar = BarState(
-            title=self._bar.title, cards=self._bar.cards, counts=self._bar.counts,
-            held=self._bar.held, ends=self._bar.ends, remark=text, disk=self._bar.disk,
-        )  # fmt: skip
+        self._bar = replace(self._bar, remark=text)
         self.show_bar(self.screen)
 
     def show_bar(self, screen: Screen[Any]) -> None:
@@ -242,28 +264,62 @@ class RpatApp(App[int]):
 
     def places(self) -> list[str]:
         """Return the places that can be held back."""
-        return [queue.ALL, *(card.place for card in self.cards), "cpu:0"]
+        named = [card["place"] for card in self.machine.get("cards", ())]
+        return [queue.ALL, *named, *(cpu["slot"] for cpu in self.machine.get("cpu", ()))]
 
-    def cards_text(self) -> Text:
-        """Return a line for each card of the machine, or that there is none."""
-        if not self.cards:
-            return Text("no GPU that NVIDIA's driver shows: runs use the CPU", style="dim")
-        lines = []
-        for card in self.cards:
-            line = Text(f"{card.index:>2} {card.name or 'GPU'}  ")
-            if card.utilisation is not None:
-                filled = round(card.utilisation / 10)
-                line.append("█" * filled + "░" * (10 - filled) + f" {card.utilisation:3.0f}%  ")
-            if card.memory_mb and card.used_mb is not None:
-                line.append(f"{card.used_mb / 1024:.0f}/{card.memory_mb / 1024:.0f}G  ")
-            if card.temperature is not None:
-                line.append(f"{card.temperature:.0f}C  ")
-            if card.power_w is not None:
-                line.append(f"{card.power_w:.0f}W")
-            lines.append(line)
-        return Text("\n").join(lines)
+    def machine_text(self, width: int) -> Text:
+        """Return a line for each card and each place of the CPU."""
+        if not self.machine:
+            return Text("looking at the machine …", style="dim")
+        found = lines(self.machine, width, glyphs=self.glyphs is UNICODE)
+        return Text("\n").join(found)
 
     def copy(self, text: str) -> None:
         """Copy a text through the terminal, and show it for those whose terminal cannot."""
         self.copy_to_clipboard(text)
         self.notify(text, title="copied")
+
+    # ----------------------------------------------------------------- the palette
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Offer every action by its name: screens, acts, themes, sorting."""
+        for mode in ("runs", "queue", "compare", "table", "logs"):
+            yield SystemCommand(f"go to {mode}", f"screen {mode}", partial(self.action_mode, mode))
+        yield SystemCommand("compose", "new runs", self.action_compose)
+        if isinstance(screen, Page):
+            for act in ACTS.values():
+                yield SystemCommand(
+                    act.title, act.command, partial(self._palette_act, screen, act.name)
+                )
+        for theme in sorted(self.available_themes):
+            yield SystemCommand(f"theme {theme}", "colours", partial(setattr, self, "theme", theme))
+        yield SystemCommand("keys", "every key of this screen", self.action_keys)
+        yield SystemCommand("quit", "close the window; runs go on", self.action_leave)
+
+    def _palette_act(self, page: Page, name: str) -> None:
+        self.run_worker(page.action_act(name), exclusive=False)
+
+
+def _cards(found: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return what the bar says of each card."""
+    shown = []
+    for card in found["cards"]:
+        used, whole, others = card["used_mb"], card["memory_mb"], card["others_mb"]
+        both = used is not None and whole
+        foreign = f"{others / 1024:.0f}G" if others > 500 and not card["runs"] else ""
+        shown.append({
+            "index": card["index"],
+            "utilisation": card["utilisation"],
+            "used": f"{used / 1024:.0f}/{whole / 1024:.0f}G" if both else "",
+            "temperature": card["temperature_c"],
+            "runs": [run["id"] for run in card["runs"]],
+            "foreign": foreign,
+        })  # fmt: skip
+    return tuple(shown)
+
+
+def _clock(t: float | None) -> str:
+    if t is None:
+        return ""
+    form = "%a %H:%M" if t - time.time() > 64_800 else "%H:%M"
+    return time.strftime(form, time.localtime(t))

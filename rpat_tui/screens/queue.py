@@ -45,6 +45,7 @@ class QueueScreen(Page):
         super().__init__()
         self.numbers: list[int] = []
         self.shown: list[Text] = []
+        self.machine = Text()
 
     def body(self) -> ComposeResult:
         """Cards on top, the queue below."""
@@ -84,7 +85,10 @@ class QueueScreen(Page):
         if ahead.total is not None:
             head += f"   all done ~{_clock(ahead.total[1])}"
         self.query_one("#head", Static).update(head, layout=False)
-        self.query_one("#cards", Static).update(self.rpat.cards_text())
+        machine = self.rpat.machine_text(self.size.width - 2)
+        if machine != self.machine:
+            self.machine = machine
+            self.query_one("#cards", Static).update(machine)
 
     def action_move(self, by: int) -> None:
         """Move the cursor."""
