@@ -54,7 +54,7 @@ class RpatApp(App[int]):
         Binding("5", "mode('logs')", "logs", show=False),
         Binding("grave_accent", "previous", "previous screen", show=False),
         Binding("question_mark", "keys", "keys"),
-        Binding("colon", "command_palette", "commands", show=False),
+        Binding("ctrl+p,colon", "command_palette", "commands", show=False),
         Binding("ctrl+l", "repaint", "repaint", show=False),
         Binding("q", "leave", "quit"),
     ]
