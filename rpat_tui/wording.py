@@ -44,7 +44,7 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            found |= {f"{key}.{inner}": v for inner, v in value.items()}
+            found |= {f"{key}.{inner}": each for inner, each in flat(value).items()}
         else:
             found[key] = tuple(value) if isinstance(value, list) else value
     return found
