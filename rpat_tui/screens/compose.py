@@ -31,7 +31,7 @@ from rpat_tui.screens.form import Form, Line, Switches, with_word
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.prospect import Prospect, look, plan, summary
 from rpat_tui.store import db as database
-from rpat_tui.store import queries
+from rpat_tui.store import queries, queue
 from rpat_tui.wording import flat
 
 DEBOUNCE = 0.15
@@ -41,6 +41,7 @@ DEBOUNCE = 0.15
 class Compose(Page):
     """A form on top of the screen it was opened from; escape leaves it."""
 
+    AUTO_FOCUS = "#method"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012  textual's own form
     DEFAULT_CSS = """
     Compose {
@@ -64,8 +65,8 @@ class Compose(Page):
         Binding("ctrl+s", "queue(False)", "queue", priority=True),
         Binding("ctrl+t", "queue(True)", "queue first", priority=True),
         Binding("ctrl+r", "plan", "dry run", priority=True),
-        Binding("ctrl+y", "copy", "copy command", priority=True),
-        Binding("ctrl+g", "edit", "edit as file", priority=True),
+        Binding("ctrl+y", "copy", "copy", priority=True),
+        Binding("ctrl+g", "edit", "edit", priority=True),
         Binding("escape", "cancel", "cancel", priority=True),
         Binding("q,n,1,2,3,4,5,grave_accent,colon", "stay", show=False),
     ]
@@ -87,7 +88,9 @@ class Compose(Page):
         with Horizontal(id="panes"):
             with Form(id="form"):
                 for group in GROUPS:
-                    yield Static(group.title, classes="group", markup=False)
+                    start = "" if self.like is None or group is not GROUPS[0] else self.like
+                    more = f" · like {queue.name_of(start)}" if start else ""
+                    yield Static(group.title + more, classes="group", markup=False)
                     for f in group.fields:
                         yield Line(f, self.rpat.glyphs.unfold)
                         if f.name == "method":
@@ -99,11 +102,15 @@ class Compose(Page):
         yield Static("$ rpat run", id="command", markup=False)
         yield Static("", id="status", markup=False)
 
-    async def on_mount(self) -> None:
-        """Fill the form, and go to its first field."""
+    def on_mount(self) -> None:
+        """Begin once the fields are there."""
+        self.call_after_refresh(self._begin)
+
+    async def _begin(self) -> None:
+        """Fill the form, and show what it comes to."""
         if self.like is not None:
             await self._fill_like(self.like)
-        self.query_one("#method" if self.like is None else "#lam", Input).focus()
+        self._resolve()
 
     async def _fill_like(self, n: int) -> None:
         def read(db: sqlite3.Connection) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -167,7 +174,8 @@ class Compose(Page):
         except StoreError:  # no home yet: the first run makes it
             prospect = look(None, resolved)
         self.resolved, self.prospect = resolved, prospect
-        self._show(draft)
+        if self.query("#command"):  # else the screen has been left meanwhile
+            self._show(draft)
         return resolved
 
     def _show(self, draft: Draft) -> None:
@@ -179,15 +187,22 @@ class Compose(Page):
         for switches in self.query(Switches):
             switches.tell(found.given)
         self.query_one("#command", Static).update(f"$ {found.command}")
+        width = max(self.query_one("#summary").scrollable_content_region.width, 40)
         if not draft.texts and not draft.on:
             text = Text("Name a method or a preset: enter lists them.", style="dim")
         elif self.is_plan:
-            text = plan(found, self.prospect)
+            text = plan(found, self.prospect, glyphs=self.rpat.glyphs, width=width)
         else:
-            narrow = self.has_class("-narrow")
-            text = summary(found, self.prospect, draft, glyphs=self.rpat.glyphs, brief=narrow)
+            text = summary(
+                found, self.prospect, draft, glyphs=self.rpat.glyphs, width=width,
+                brief=self.has_class("-narrow"),
+            )  # fmt: skip
         self.query_one("#found", Static).update(text)
         self._help()
+
+    def on_resize(self) -> None:
+        """Wrap what is shown to the new width."""
+        self.typed()
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """Explain the field one comes to."""
@@ -198,7 +213,9 @@ class Compose(Page):
         self._help()
 
     def _help(self) -> None:
-        text, focused = "", self.focused
+        text, focused = "arrows scroll, tab goes on", self.focused
+        if self.is_plan:
+            text = f"dry run: nothing is started; {text}, esc shows the form"
         if isinstance(focused, Switches):
             name = focused.name_at
             given = "  (=: the recipe brings it)" if name in focused.given else ""

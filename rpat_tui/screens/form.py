@@ -59,20 +59,18 @@ class Line(Widget):
         super().__init__(id=f"line-{field.name}", classes=classes)
         self.field, self.more = field, more
         self.problem = self.note = self.default = ""
+        known = Words(self.names) if self.names else None
+        self.box: Input | TextArea = (
+            TextArea(compact=True, highlight_cursor_line=False, soft_wrap=False, id=field.name)
+            if field.name == "set"
+            else Input(compact=True, id=field.name, suggester=known, select_on_focus=False)
+        )
+        """The field itself."""
 
     def compose(self) -> ComposeResult:
         """Show one field."""
-        if self.field.name == "set":
-            self.add_class("-high")
-            yield TextArea("", compact=True, highlight_cursor_line=False, soft_wrap=False, id="set")
-            return
-        known = Words(self.names) if self.names else None
-        yield Input(compact=True, id=self.field.name, suggester=known, select_on_focus=False)
-
-    @property
-    def box(self) -> Input | TextArea:
-        """The field itself."""
-        return self.query_one("#" + self.field.name, Input | TextArea)  # type: ignore[arg-type]
+        self.set_class(isinstance(self.box, TextArea), "-high")
+        yield self.box
 
     @property
     def text(self) -> str:

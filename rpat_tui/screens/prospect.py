@@ -71,10 +71,16 @@ def look(db: sqlite3.Connection | None, resolved: Resolved) -> Prospect:
 
 
 def summary(
-    resolved: Resolved, prospect: Prospect, draft: Draft, *, glyphs: Glyphs, brief: bool = False
+    resolved: Resolved,
+    prospect: Prospect,
+    draft: Draft,
+    *,
+    glyphs: Glyphs,
+    width: int,
+    brief: bool = False,
 ) -> Text:
     """Return what the form comes to; `brief` has what may surprise in front of the config."""
-    config = _config(resolved)
+    config = _config(resolved, width)
     checks = _checks(resolved, prospect, glyphs)
     if not resolved.configs:
         return _joined([checks, config])
@@ -83,10 +89,11 @@ def summary(
     return _joined([checks, cost, differs, config] if brief else [config, differs, checks, cost])
 
 
-def plan(resolved: Resolved, prospect: Prospect) -> Text:
+def plan(resolved: Resolved, prospect: Prospect, *, glyphs: Glyphs, width: int) -> Text:
     """Return every run that would be queued, as a dry run prints it."""
     if not resolved.configs:
-        return Text("nothing would be queued: see what is wrong in the form")
+        nothing = Text("nothing would be queued\n\n")
+        return nothing.append_text(_checks(resolved, prospect, glyphs))
     text = Text(f"{_runs(len(prospect.wanted))} would be queued; nothing was started\n")
     if prospect.present:
         text.append(f"{_runs(prospect.present)} needed before: there already\n", style="dim")
@@ -96,7 +103,9 @@ def plan(resolved: Resolved, prospect: Prospect) -> Text:
             break
         text.append(f"\n{n}  {_named(config)}", style="bold")
         text.append(f"  {config.fingerprint()[:10]}\n", style="dim")
-        text.append("\n".join(describe(config)) + "\n" if n <= 5 else "")
+        for line in describe(config) if n <= 5 else ():
+            _append_section(text, line, width)
+            text.append("\n")
     return text
 
 
@@ -117,18 +126,33 @@ def _named(config: RunConfig) -> str:
     return f"{label(config)}{rpat} {config.data.name} {config.model.name} seed {config.seed}"
 
 
-def _config(resolved: Resolved) -> Text:
+def _append_section(text: Text, line: str, width: int) -> None:
+    """Append a line of `section  key value …`, folded between two values."""
+    section, _, rest = line.partition(" ")
+    text.append(f"{section:<11}", style="bold dim")
+    column = 11
+    for n, item in enumerate(rest.strip().split("  ")):
+        if n and column + 2 + len(item) > width:
+            text.append("\n" + " " * 11)
+            column = 11
+        elif n:
+            text.append("  ")
+            column += 2
+        text.append(item)
+        column += len(item)
+
+
+def _config(resolved: Resolved, width: int) -> Text:
     config = next(iter(resolved.asked), resolved.base)
     if config is None:
         return Text("")
     more = f"1 of {len(resolved.asked)}" if len(resolved.asked) > 1 else ""
     text = _titled("Resolved config" if resolved.asked else "The recipe, before changes", more)
-    for line in describe(config):
-        section, _, rest = line.partition(" ")
-        text.append(f"\n{section:<10} ", style="bold dim")
-        text.append(rest.strip())
+    for line in describe(config)[1:]:  # the schema says nothing to people
+        text.append("\n")
+        _append_section(text, line, width)
     if resolved.asked:
-        text.append("\nfingerprint ", style="bold dim").append(config.fingerprint()[:16])
+        text.append("\nfinger     ", style="bold dim").append(config.fingerprint()[:16])
     return text
 
 
