@@ -62,7 +62,7 @@ GROUPS = (
         "What",
         (
             Field(name="preset", title="preset", option="--preset", choices=presets,
-                  help="a named recipe to start from; every other field changes it"),
+                  help="a named recipe to start from"),
             Field(name="method", title="method", option="--method", is_list=True,
                   choices=lambda: [*METHODS, *COMBINATIONS],
                   help="what is trained; a list makes a run of each"),

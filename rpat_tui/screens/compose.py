@@ -15,7 +15,7 @@ from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult, SuspendNotSupported
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.events import DescendantFocus
 from textual.timer import Timer
 from textual.widgets import Input, Static, TextArea
@@ -29,7 +29,7 @@ from rpat_tui.screens.ask import Ask
 from rpat_tui.screens.base import Page
 from rpat_tui.screens.form import Form, Line, Switches, with_word
 from rpat_tui.screens.pick import Pick
-from rpat_tui.screens.prospect import Prospect, look, plan, summary
+from rpat_tui.screens.prospect import Prospect, look, plan, summary, verdict
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
 from rpat_tui.wording import flat
@@ -46,19 +46,24 @@ class Compose(Page):
     DEFAULT_CSS = """
     Compose {
         #panes { height: 1fr; }
-        #form { width: 1fr; max-width: 62; height: 1fr; padding: 0 0 0 1; scrollbar-size: 1 1; }
-        #form .group { height: 1; color: $primary; text-style: bold; }
-        #summary { width: 1fr; height: 1fr; border-left: solid $panel; padding: 0 1;
-                   scrollbar-size: 1 1; }
-        #summary:focus { border-left: solid $primary; }
-        #found { height: auto; width: 1fr; }
+        #fields { width: 1fr; max-width: 62; height: 1fr; padding: 0 0 0 1; scrollbar-size: 1 1; }
+        #fields .group { height: 1; color: $primary; text-style: bold; }
+        #side { width: 1fr; height: 1fr; border-left: solid $panel; }
+        #summary, #verdict { padding: 0 1; scrollbar-size: 1 1; }
+        #summary { height: 1fr; }
+        #verdict { height: auto; max-height: 45%; border-top: solid $panel; }
+        #summary:focus, #verdict:focus { background-tint: $foreground 5%; }
+        #found, #checks { height: auto; width: 1fr; }
         #command { height: auto; max-height: 4; padding: 0 1; background: $panel; }
         #status { height: 1; padding: 0 1; color: $text-muted; }
         &.-narrow #panes { layout: vertical; }
-        &.-narrow #form { max-width: 100%; height: 2fr; }
-        &.-narrow #summary { height: 1fr; min-height: 6; border: none; 
-                             border-top: solid $panel; }
-        &.-narrow.-plan #form { display: none; }
+        &.-narrow #fields { max-width: 100%; height: 2fr; }
+        &.-narrow #side { height: auto; max-height: 40%; border: none; }
+        &.-narrow #summary { display: none; }
+        &.-narrow #verdict { max-height: 8; }
+        &.-narrow.-plan #side { height: 1fr; max-height: 100%; }
+        &.-narrow.-plan #summary { display: block; }
+        &.-narrow.-plan #fields { display: none; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -86,10 +91,10 @@ class Compose(Page):
     def body(self) -> ComposeResult:
         """The form to the left, what it comes to to the right, the command below."""
         with Horizontal(id="panes"):
-            with Form(id="form"):
+            with Form(id="fields"):
                 for group in GROUPS:
-                    start = "" if self.like is None or group is not GROUPS[0] else self.like
-                    more = f" · like {queue.name_of(start)}" if start else ""
+                    cloned = self.like is not None and group is GROUPS[0]
+                    more = f", like {queue.name_of(self.like or 0)}" if cloned else ""
                     yield Static(group.title + more, classes="group", markup=False)
                     for f in group.fields:
                         yield Line(f, self.rpat.glyphs.unfold)
@@ -97,8 +102,11 @@ class Compose(Page):
                             yield Switches("wrappers", group.switches, id="wrappers")
                     if group.switches and "reuse" in group.switches:
                         yield Switches("", group.switches, id="choices")
-            with VerticalScroll(id="summary"):
-                yield Static("", id="found", markup=False)
+            with Vertical(id="side"):
+                with VerticalScroll(id="summary"):
+                    yield Static("", id="found", markup=False)
+                with VerticalScroll(id="verdict"):
+                    yield Static("", id="checks", markup=False)
         yield Static("$ rpat run", id="command", markup=False)
         yield Static("", id="status", markup=False)
 
@@ -188,16 +196,14 @@ class Compose(Page):
             switches.tell(found.given)
         self.query_one("#command", Static).update(f"$ {found.command}")
         width = max(self.query_one("#summary").scrollable_content_region.width, 40)
-        if not draft.texts and not draft.on:
-            text = Text("Name a method or a preset: enter lists them.", style="dim")
-        elif self.is_plan:
-            text = plan(found, self.prospect, glyphs=self.rpat.glyphs, width=width)
-        else:
-            text = summary(
-                found, self.prospect, draft, glyphs=self.rpat.glyphs, width=width,
-                brief=self.has_class("-narrow"),
-            )  # fmt: skip
-        self.query_one("#found", Static).update(text)
+        checks = Text("Name a method or a preset: enter lists them.", style="dim")
+        if draft.texts or draft.on:
+            checks = verdict(found, self.prospect, self.rpat.glyphs)
+        details = (
+            plan(found, self.prospect, width) if self.is_plan else summary(found, draft, width)
+        )
+        self.query_one("#checks", Static).update(checks)
+        self.query_one("#found", Static).update(details)
         self._help()
 
     def on_resize(self) -> None:

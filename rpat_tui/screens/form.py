@@ -101,7 +101,7 @@ class Line(Widget):
 
     def _wrapped(self) -> list[str]:
         width = max(self.size.width - LABEL - 1, 16)
-        return textwrap.wrap(self.problem, width, max_lines=3, placeholder=" …")
+        return textwrap.wrap(self.problem, width, max_lines=2, placeholder=" …")
 
     def _fit(self) -> None:
         height = (3 if self.field.name == "set" else 1) + len(self._wrapped())

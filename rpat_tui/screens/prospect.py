@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,30 +71,26 @@ def look(db: sqlite3.Connection | None, resolved: Resolved) -> Prospect:
 # ----------------------------------------------------------------- as text
 
 
-def summary(
-    resolved: Resolved,
-    prospect: Prospect,
-    draft: Draft,
-    *,
-    glyphs: Glyphs,
-    width: int,
-    brief: bool = False,
-) -> Text:
-    """Return what the form comes to; `brief` has what may surprise in front of the config."""
-    config = _config(resolved, width)
+def verdict(resolved: Resolved, prospect: Prospect, glyphs: Glyphs) -> Text:
+    """Return what is wrong, or what may surprise, and what it will cost."""
     checks = _checks(resolved, prospect, glyphs)
     if not resolved.configs:
-        return _joined([checks, config])
-    differs = _differs(resolved, draft)
-    cost = _cost(resolved, prospect)
-    return _joined([checks, cost, differs, config] if brief else [config, differs, checks, cost])
+        return checks
+    return checks.append("\n").append_text(_cost(resolved, prospect))
 
 
-def plan(resolved: Resolved, prospect: Prospect, *, glyphs: Glyphs, width: int) -> Text:
+def summary(resolved: Resolved, draft: Draft, width: int) -> Text:
+    """Return the exact config, and what is not as the preset has it."""
+    config = _config(resolved, width)
+    if not resolved.configs:
+        return config
+    return _differs(resolved, draft).append("\n\n").append_text(config)
+
+
+def plan(resolved: Resolved, prospect: Prospect, width: int) -> Text:
     """Return every run that would be queued, as a dry run prints it."""
     if not resolved.configs:
-        nothing = Text("nothing would be queued\n\n")
-        return nothing.append_text(_checks(resolved, prospect, glyphs))
+        return Text("nothing would be queued: something is wrong")
     text = Text(f"{_runs(len(prospect.wanted))} would be queued; nothing was started\n")
     if prospect.present:
         text.append(f"{_runs(prospect.present)} needed before: there already\n", style="dim")
@@ -109,10 +106,6 @@ def plan(resolved: Resolved, prospect: Prospect, *, glyphs: Glyphs, width: int) 
     return text
 
 
-def _joined(parts: Sequence[Text]) -> Text:
-    return Text("\n\n").join(part for part in parts if part)
-
-
 def _titled(title: str, more: str = "") -> Text:
     return Text(title, style="bold").append(f"  {more}" if more else "", style="not bold dim")
 
@@ -126,9 +119,14 @@ def _named(config: RunConfig) -> str:
     return f"{label(config)}{rpat} {config.data.name} {config.model.name} seed {config.seed}"
 
 
+def _brief(text: str) -> str:
+    """Shorten the fingerprints of runs that a config names."""
+    return re.sub(r"run:([0-9a-f]{10})[0-9a-f]{54}", r"run:\1…", text)
+
+
 def _append_section(text: Text, line: str, width: int) -> None:
     """Append a line of `section  key value …`, folded between two values."""
-    section, _, rest = line.partition(" ")
+    section, _, rest = _brief(line).partition(" ")
     text.append(f"{section:<11}", style="bold dim")
     column = 11
     for n, item in enumerate(rest.strip().split("  ")):
@@ -152,7 +150,7 @@ def _config(resolved: Resolved, width: int) -> Text:
         text.append("\n")
         _append_section(text, line, width)
     if resolved.asked:
-        text.append("\nfinger     ", style="bold dim").append(config.fingerprint()[:16])
+        text.append("\nhash       ", style="bold dim").append(config.fingerprint()[:16])
     return text
 
 
@@ -161,7 +159,7 @@ def _differs(resolved: Resolved, draft: Draft) -> Text:
     title = "Differs from preset" if draft.text("preset") else "Differs from the recipe"
     text = _titled(title, "" if found else "in nothing")
     for key, old, new in found[: 2 * SHOWN]:
-        text.append(f"\n{key} ").append(f"{old} -> ", style="dim").append(new)
+        text.append(f"\n{key} ").append(f"{_brief(old)} -> ", style="dim").append(_brief(new))
     if len(found) > 2 * SHOWN:
         text.append(f"\nand {len(found) - 2 * SHOWN} more", style="dim")
     return text
@@ -215,6 +213,8 @@ def _cost(resolved: Resolved, prospect: Prospect) -> Text:
     if not known:
         return text.append("\nunknown here yet: nothing alike has trained in this home")
     low, high = duration(min(known)), duration(max(known))
+    if len(new) == 1:
+        return text.append(f"\n~{low}, from runs like it here")
     text.append(f"\n~{low} each" if low == high else f"\n~{low} to {high} each")
     if len(known) == len(new):
         return text.append(f", {duration(sum(known))} together")

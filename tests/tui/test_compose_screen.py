@@ -63,8 +63,10 @@ def form(app: RpatApp) -> Compose:
     return app.screen
 
 
-def said(app: RpatApp, name: str = "found") -> str:
-    return str(app.screen.query_one(f"#{name}", Static).content)
+def said(app: RpatApp, *names: str) -> str:
+    """Return what stands in a pane; without a name, all that the form comes to."""
+    panes = [app.screen.query_one(f"#{n}", Static) for n in names or ("found", "checks")]
+    return "\n".join(str(pane.content) for pane in panes)
 
 
 def write(app: RpatApp, **texts: str) -> None:
@@ -293,13 +295,13 @@ def test_the_editor_gives_back_lines(
 def test_every_size_shows_the_field_one_is_in(started: list[Home], size: tuple[int, int]) -> None:
     async def steps(app: RpatApp, pilot: Pilot[Any]) -> None:
         write(app, preset="digits/mart")
-        for name in ("preset", "wrappers", "epsilon", "set", "note", "choices", "summary"):
+        for name in ("preset", "wrappers", "epsilon", "set", "note", "choices", "verdict"):
             app.screen.query_one(f"#{name}").focus()
             await pilot.pause()
             assert app.focused is not None
             assert app.focused.region.width >= 20
             assert app.screen.query_one("#panes").region.contains_region(app.focused.region)
-        assert app.screen.query_one("#summary").region.width >= 36
+        assert app.screen.query_one("#verdict").region.width >= 36
 
     drive(started_home(started), steps, size=size)
 
