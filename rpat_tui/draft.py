@@ -7,7 +7,7 @@ the equivalent command, through the same functions. Nothing here draws, queues o
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -193,6 +193,8 @@ class Resolved:
     """Field -> the recipe's value, as people write it."""
     given: frozenset[str] = frozenset()
     """Switches that the preset or the method's name turns on."""
+    differs: tuple[tuple[str, str, str], ...] = ()
+    """Key, old and new values of what is not as the preset, or else the recipe, has it."""
     command: str = "rpat run"
     wish: Wish = field(default_factory=Wish)
     after: tuple[str, ...] = ()
@@ -223,7 +225,8 @@ def resolve(draft: Draft, home: Home) -> Resolved:
         return replace(found, errors={"": str(error)})
     needed = {fingerprint for config in configs for fingerprint, _ in needs(config)}
     asked = [config for config in configs if config.fingerprint() not in needed]
-    return replace(found, configs=tuple(configs), asked=tuple(asked), wish=wish)
+    differs = tuple(_differences(base, asked, draft)) if base is not None else ()
+    return replace(found, configs=tuple(configs), asked=tuple(asked), differs=differs, wish=wish)
 
 
 def to_request(draft: Draft, home: Home) -> Request:
@@ -421,27 +424,21 @@ def _defaults(draft: Draft, base: RunConfig | None) -> dict[str, str]:
 # ----------------------------------------------------------------- what differs
 
 
-def differences(resolved: Resolved, draft: Draft) -> list[tuple[str, str, str]]:
-    """Return key, old and new values of what is not as the preset, or else the recipe, has it."""
-    if not resolved.asked:
-        return []
+def _differences(
+    base: RunConfig, asked: Sequence[RunConfig], draft: Draft
+) -> Iterator[tuple[str, str, str]]:
     preset = presets().get(draft.text("preset"))
-    base = resolved.base
     if preset is not None:
         base = recipe(
             preset.method, preset.wrappers, dataset=preset.dataset, model=preset.model,
             epochs=preset.epochs, cutmix=preset.cutmix,
         )  # fmt: skip
-    if base is None:
-        return []
     old = flat(base.to_dict())
-    new = [flat(config.to_dict()) for config in resolved.asked]
-    out = []
+    new = [flat(config.to_dict()) for config in asked]
     for key in dict.fromkeys([*old, *(key for values in new for key in values)]):
         values = list(dict.fromkeys(_shown(one, key) for one in new))
         if values != [_shown(old, key)] and key not in PLACES:
-            out.append((key, _shown(old, key), ", ".join(values)))
-    return out
+            yield key, _shown(old, key), ", ".join(values)
 
 
 def _shown(values: Mapping[str, Any], key: str) -> str:

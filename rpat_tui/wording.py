@@ -48,3 +48,11 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[key] = tuple(value) if isinstance(value, list) else value
     return found
+
+
+def changes(base: RunConfig, config: RunConfig) -> str:
+    """Return what a config has that another has not, as `key value, …`."""
+    old, new = flat(base.to_dict()), flat(config.to_dict())
+    return ", ".join(
+        f"{key} {show(value) or '–'}" for key, value in new.items() if old.get(key) != value
+    )

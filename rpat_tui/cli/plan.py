@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from rpat.config import RunConfig
-from rpat.knobs import show
 from rpat.recipes import label
 from rpat_tui.cli.output import console, print_json, say
-from rpat_tui.wording import describe, flat
+from rpat_tui.wording import changes, describe
 
 
 def show_plan(configs: list[RunConfig], json: bool) -> None:
@@ -27,8 +26,5 @@ def show_plan(configs: list[RunConfig], json: bool) -> None:
     out.print(f"fingerprint {first.fingerprint()}\n")
     for line in describe(first):
         say(line)
-    base = flat(first.to_dict())
     for config in configs[1:]:
-        changed = {k: v for k, v in flat(config.to_dict()).items() if base.get(k) != v}
-        words = ", ".join(f"{key} {show(value)}" for key, value in changed.items())
-        say(f"and {label(config)}: {words}")
+        say(f"and {label(config)}: {changes(first, config)}")

@@ -58,10 +58,10 @@ class Compose(Page):
         #status { height: 1; padding: 0 1; color: $text-muted; }
         &.-narrow #panes { layout: vertical; }
         &.-narrow #fields { max-width: 100%; height: 2fr; }
-        &.-narrow #side { height: auto; max-height: 40%; border: none; }
+        &.-narrow #side { height: auto; border: none; }
         &.-narrow #summary { display: none; }
-        &.-narrow #verdict { max-height: 8; }
-        &.-narrow.-plan #side { height: 1fr; max-height: 100%; }
+        &.-narrow #verdict { max-height: 30vh; }
+        &.-narrow.-plan #side { height: 1fr; }
         &.-narrow.-plan #summary { display: block; }
         &.-narrow.-plan #fields { display: none; }
     }
@@ -84,6 +84,7 @@ class Compose(Page):
         self.prospect = Prospect()
         self.is_plan = False
         self._timer: Timer | None = None
+        self._looked: Draft | None = None
         self._queueing = False
 
     # ----------------------------------------------------------------- layout
@@ -153,8 +154,8 @@ class Compose(Page):
     # ----------------------------------------------------------------- what it comes to
 
     async def renew(self) -> None:
-        """Look again: other runs may be there now."""
-        if self.is_mounted:
+        """Look again at what is known: other runs may be there now."""
+        if self._looked is not None:
             self._resolve()
 
     @on(Input.Changed)
@@ -173,15 +174,17 @@ class Compose(Page):
     async def _look(self, draft: Draft) -> Resolved:
         """Resolve a draft, ask what is known about it, and show both."""
         home = self.rpat.home
-        try:
-            resolved = await asyncio.to_thread(drafts.resolve, draft, home)
-        except ConfigError as error:  # a setting that cannot be read
-            resolved = Resolved(errors={"": str(error)})
+        resolved = self.resolved
+        if draft != self._looked:
+            try:
+                resolved = await asyncio.to_thread(drafts.resolve, draft, home)
+            except ConfigError as error:  # a setting that cannot be read
+                resolved = Resolved(errors={"": str(error)})
         try:
             prospect = await self.rpat.reader.read(lambda db: look(db, resolved))
         except StoreError:  # no home yet: the first run makes it
             prospect = look(None, resolved)
-        self.resolved, self.prospect = resolved, prospect
+        self.resolved, self.prospect, self._looked = resolved, prospect, draft
         if self.query("#command"):  # else the screen has been left meanwhile
             self._show(draft)
         return resolved
@@ -194,7 +197,7 @@ class Compose(Page):
             line.tell(errors.get(line.field.name, ""), found.defaults.get(line.field.name, ""))
         for switches in self.query(Switches):
             switches.tell(found.given)
-        self.query_one("#command", Static).update(f"$ {found.command}")
+        self._write("command", Text(f"$ {found.command}"))
         width = max(self.query_one("#summary").scrollable_content_region.width, 40)
         checks = Text("Name a method or a preset: enter lists them.", style="dim")
         if draft.texts or draft.on:
@@ -202,9 +205,15 @@ class Compose(Page):
         details = (
             plan(found, self.prospect, width) if self.is_plan else summary(found, draft, width)
         )
-        self.query_one("#checks", Static).update(checks)
-        self.query_one("#found", Static).update(details)
+        self._write("checks", checks)
+        self._write("found", details)
         self._help()
+
+    def _write(self, name: str, text: Text) -> None:
+        """Show a text; an equal one sends nothing."""
+        pane = self.query_one(f"#{name}", Static)
+        if pane.content != text:
+            pane.update(text)
 
     def on_resize(self) -> None:
         """Wrap what is shown to the new width."""
@@ -292,6 +301,7 @@ class Compose(Page):
     @work(group="queue")
     async def _queue(self, first: bool) -> None:
         try:
+            self._looked = None  # what was typed is looked at anew, and the disk as well
             found = await self._look(self.draft())
             if errors := {**self.prospect.errors, **found.errors}:
                 name, text = next(iter(errors.items()))

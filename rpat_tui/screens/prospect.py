@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,15 +13,15 @@ from rich.text import Text
 from rpat.config import RunConfig
 from rpat.errors import RpatError
 from rpat.recipes import label
-from rpat_tui.draft import FIELDS, Draft, Resolved, differences
+from rpat_tui.draft import FIELDS, Draft, Resolved
 from rpat_tui.estimate import Load, left
 from rpat_tui.glyphs import Glyphs, duration
 from rpat_tui.launch import enqueue
 from rpat_tui.store import queries
-from rpat_tui.wording import describe
+from rpat_tui.wording import changes, describe
 
-SHOWN = 6
-"""Lines of a list before it is cut."""
+SHOWN, LISTED = 6, 200
+"""Lines of a list before it is cut, and runs of a plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,42 +30,64 @@ class Prospect:
 
     wanted: tuple[RunConfig, ...] = ()
     """What would be trained: the configs without prerequisites that are there already."""
-    twins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Fingerprint -> the run of the same config."""
+    before: tuple[RunConfig, ...] = ()
+    """Those of them that others wait for."""
+    twins: tuple[tuple[RunConfig, Mapping[str, Any]], ...] = ()
+    """Those of them that a run has already, with the run."""
     present: int = 0
     """Prerequisites that are there already."""
-    seconds: Mapping[str, float | None] = field(default_factory=dict)
-    """Fingerprint -> how long it will train here; None where nothing alike has."""
+    seconds: tuple[float | None, ...] = ()
+    """How long each new run will train here; None where nothing alike has."""
     errors: Mapping[str, str] = field(default_factory=dict)
 
 
 def look(db: sqlite3.Connection | None, resolved: Resolved) -> Prospect:
     """Ask what is known about runs that would be queued; without a database, nothing is."""
-    configs = resolved.configs
+    asked = set(map(id, resolved.asked))
     if db is None:
-        none = {c.fingerprint(): None for c in configs}
-        problem = {"after": "no run is there yet"} if resolved.after else {}
-        return Prospect(wanted=configs, seconds=none, errors=problem)
+        return Prospect(
+            wanted=resolved.configs,
+            before=tuple(c for c in resolved.configs if id(c) not in asked),
+            seconds=(None,) * len(resolved.configs),
+            errors={"after": "no run is there yet"} if resolved.after else {},
+        )
     errors = {}
     try:
         queries.find(db, resolved.after)
     except RpatError as error:
         errors["after"] = str(error)
-    wanted = enqueue.without_present(db, configs)
-    twins = queries.by_fingerprint(db, [config.fingerprint() for config in wanted])
+    wanted = {c.fingerprint(): c for c in enqueue.without_present(db, resolved.configs)}
+    found = queries.by_fingerprint(db, list(wanted))
+    new = [
+        config
+        for key, config in wanted.items()
+        if not (resolved.reuse and key in found and _is_taken(found[key]))
+    ]
+    return Prospect(
+        wanted=tuple(wanted.values()),
+        before=tuple(c for c in wanted.values() if id(c) not in asked),
+        twins=tuple((config, found[key]) for key, config in wanted.items() if key in found),
+        present=len(resolved.configs) - len(wanted),
+        seconds=tuple(_seconds(db, new)),
+        errors=errors,
+    )
+
+
+def _is_taken(twin: Mapping[str, Any]) -> bool:
+    """Return whether --reuse takes a run; failed, stopped and paused ones are not."""
+    return twin["state"] not in ("failed", "stopped", "paused")
+
+
+def _seconds(db: sqlite3.Connection, configs: Sequence[RunConfig]) -> Iterator[float | None]:
+    """Yield how long each will train, by the pace of the newest runs like it."""
     paces: dict[tuple[str, str, str, int], Sequence[float]] = {}
-    seconds: dict[str, float | None] = {}
-    for config in wanted:
+    for config in configs:
         rpat = int(config.wrapper("rpat") is not None)
         key = (config.model.name, config.data.name, label(config), rpat)
         if key not in paces:
             paces[key] = queries.usual_paces(db, *key)
         span = left(Load(n=0, running=False, epochs_left=config.schedule.epochs, paces=paces[key]))
-        seconds[config.fingerprint()] = sum(span) / 2 if span else None
-    return Prospect(
-        wanted=tuple(wanted), twins=twins, present=len(configs) - len(wanted), seconds=seconds,
-        errors=errors,
-    )  # fmt: skip
+        yield sum(span) / 2 if span else None
 
 
 # ----------------------------------------------------------------- as text
@@ -76,7 +98,7 @@ def verdict(resolved: Resolved, prospect: Prospect, glyphs: Glyphs) -> Text:
     checks = _checks(resolved, prospect, glyphs)
     if not resolved.configs:
         return checks
-    return checks.append("\n").append_text(_cost(resolved, prospect))
+    return checks.append("\n").append_text(_cost(prospect))
 
 
 def summary(resolved: Resolved, draft: Draft, width: int) -> Text:
@@ -94,15 +116,17 @@ def plan(resolved: Resolved, prospect: Prospect, width: int) -> Text:
     text = Text(f"{_runs(len(prospect.wanted))} would be queued; nothing was started\n")
     if prospect.present:
         text.append(f"{_runs(prospect.present)} needed before: there already\n", style="dim")
-    for n, config in enumerate(prospect.wanted, 1):
-        if n > 50:
-            text.append(f"\nand {len(prospect.wanted) - 50} more\n", style="dim")
-            break
+    for n, config in enumerate(prospect.wanted[:LISTED], 1):
         text.append(f"\n{n}  {_named(config)}", style="bold")
         text.append(f"  {config.fingerprint()[:10]}\n", style="dim")
-        for line in describe(config) if n <= 5 else ():
-            _append_section(text, line, width)
-            text.append("\n")
+        if n == 1:
+            for line in describe(config):
+                _append_section(text, line, width)
+                text.append("\n")
+        else:
+            text.append(f"   {_brief(changes(prospect.wanted[0], config))}\n")
+    if (more := len(prospect.wanted) - LISTED) > 0:
+        text.append(f"\nand {more:,} more\n", style="dim")
     return text
 
 
@@ -155,7 +179,7 @@ def _config(resolved: Resolved, width: int) -> Text:
 
 
 def _differs(resolved: Resolved, draft: Draft) -> Text:
-    found = differences(resolved, draft)
+    found = resolved.differs
     title = "Differs from preset" if draft.text("preset") else "Differs from the recipe"
     text = _titled(title, "" if found else "in nothing")
     for key, old, new in found[: 2 * SHOWN]:
@@ -174,13 +198,11 @@ def _checks(resolved: Resolved, prospect: Prospect, glyphs: Glyphs) -> Text:
         text.append(f"\n{bad} {title}{problem}", style="red")
     if errors:
         return text
-    queued = [c for c in prospect.wanted if c.fingerprint() not in prospect.twins]
-    before = [c for c in prospect.wanted if c not in resolved.asked]
-    for config in before[:SHOWN]:
+    for config in prospect.before[:SHOWN]:
         text.append(f"\n{note} queued first: {_named(config)}")
     if prospect.present:
         text.append(f"\n{good} {_runs(prospect.present)} needed before: there already")
-    twins = [(c, prospect.twins[c.fingerprint()]) for c in prospect.wanted if c not in queued]
+    twins = prospect.twins
     for config, twin in twins[:SHOWN]:
         text.append(f"\n{note} {_twin(config, twin, resolved.reuse)}", style="yellow")
     if len(twins) > SHOWN:
@@ -196,16 +218,11 @@ def _twin(config: RunConfig, twin: Mapping[str, Any], reuse: bool) -> str:
         "stopped": "was stopped before",
     }  # fmt: skip
     said = f"seed {config.seed} {words.get(twin['state'], 'is running')}: {twin['id']}"
-    taken = reuse and twin["state"] not in ("failed", "stopped")
-    return said + (", taken instead" if taken else "")
+    return said + (", taken instead" if reuse and _is_taken(twin) else "")
 
 
-def _cost(resolved: Resolved, prospect: Prospect) -> Text:
-    new = [
-        prospect.seconds[c.fingerprint()]
-        for c in prospect.wanted
-        if not (resolved.reuse and c.fingerprint() in prospect.twins)
-    ]
+def _cost(prospect: Prospect) -> Text:
+    new = prospect.seconds
     text = _titled("Cost", f"{_runs(len(new))} to queue")
     known = [value for value in new if value is not None]
     if not new:

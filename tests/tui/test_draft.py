@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rpat.config import RunConfig
 from rpat.recipes import presets, recipe
 from rpat_tui.cli import main
-from rpat_tui.draft import FIELDS, GROUPS, SWITCHES, Draft, decimal, differences, like, resolve
+from rpat_tui.draft import FIELDS, GROUPS, SWITCHES, Draft, decimal, like, resolve
 from rpat_tui.home import Home
 from rpat_tui.launch import enqueue
 from rpat_tui.store import db as database
@@ -193,7 +193,7 @@ def test_what_the_preset_stacks_is_given(nowhere: Path) -> None:  # noqa: F811
 def test_differences_name_old_and_new_values(nowhere: Path) -> None:  # noqa: F811
     draft = Draft({"preset": "digits/mart+rpat", "lam": "0.5,1", "seeds": "0-1"})
     resolved = resolve(draft, Home(nowhere))
-    assert differences(resolved, draft) == [("rpat.lam", "1", "0.5, 1"), ("seed", "0", "0, 1")]
+    assert resolved.differs == (("rpat.lam", "1", "0.5, 1"), ("seed", "0", "0, 1"))
 
 
 def test_a_home_of_its_own_is_part_of_the_command(nowhere: Path) -> None:  # noqa: F811
