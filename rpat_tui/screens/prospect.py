@@ -6,13 +6,16 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
 from rpat.config import RunConfig
+from rpat.data.locate import locate
 from rpat.errors import RpatError
 from rpat.recipes import label
+from rpat_tui.compose import title
 from rpat_tui.draft import FIELDS, Draft, Resolved
 from rpat_tui.estimate import Load, left
 from rpat_tui.glyphs import Glyphs, duration
@@ -38,6 +41,8 @@ class Prospect:
     """Prerequisites that are there already."""
     seconds: tuple[float | None, ...] = ()
     """How long each new run will train here; None where nothing alike has."""
+    downloads: tuple[str, ...] = ()
+    """Data sets that are not here yet and would be downloaded."""
     errors: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -49,6 +54,7 @@ def look(db: sqlite3.Connection | None, resolved: Resolved) -> Prospect:
             wanted=resolved.configs,
             before=tuple(c for c in resolved.configs if id(c) not in asked),
             seconds=(None,) * len(resolved.configs),
+            downloads=_downloads(resolved.configs),
             errors={"after": "no run is there yet"} if resolved.after else {},
         )
     errors = {}
@@ -69,8 +75,14 @@ def look(db: sqlite3.Connection | None, resolved: Resolved) -> Prospect:
         twins=tuple((config, found[key]) for key, config in wanted.items() if key in found),
         present=len(resolved.configs) - len(wanted),
         seconds=tuple(_seconds(db, new)),
+        downloads=_downloads(resolved.configs),
         errors=errors,
     )
+
+
+def _downloads(configs: Sequence[RunConfig]) -> tuple[str, ...]:
+    places = {(c.data.name, c.data.dir) for c in configs if c.data.source == "official"}
+    return tuple(sorted(name for name, root in places if locate(name, Path(root)) is None))
 
 
 def _is_taken(twin: Mapping[str, Any]) -> bool:
@@ -194,14 +206,16 @@ def _checks(resolved: Resolved, prospect: Prospect, glyphs: Glyphs) -> Text:
     errors = {**prospect.errors, **resolved.errors}
     text = _titled("Checks")
     for name, problem in errors.items():
-        title = f"{FIELDS[name].title}: " if name in FIELDS else ""
-        text.append(f"\n{bad} {title}{problem}", style="red")
+        place = f"{FIELDS[name].title}: " if name in FIELDS else ""
+        text.append(f"\n{bad} {place}{problem}", style="red")
     if errors:
         return text
     for config in prospect.before[:SHOWN]:
         text.append(f"\n{note} queued first: {_named(config)}")
     if prospect.present:
         text.append(f"\n{good} {_runs(prospect.present)} needed before: there already")
+    for name in prospect.downloads:
+        text.append(f"\n{note} {title(name)} is not here: the run downloads it", style="yellow")
     twins = prospect.twins
     for config, twin in twins[:SHOWN]:
         text.append(f"\n{note} {_twin(config, twin, resolved.reuse)}", style="yellow")

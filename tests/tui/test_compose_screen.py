@@ -236,6 +236,16 @@ def test_escape_asks_where_something_would_be_lost(started: list[Home]) -> None:
     drive(started_home(started), steps)
 
 
+def test_a_data_set_that_is_not_here_is_said(started: list[Home]) -> None:
+    async def steps(app: RpatApp, pilot: Pilot[Any]) -> None:
+        write(app, method="mart")
+        await until(lambda: "CIFAR-10 is not here: the run downloads it" in said(app))
+        write(app, dataset="tiny-imagenet")
+        await until(lambda: "data set 'tiny-imagenet' is not in" in said(app))
+
+    drive(started_home(started), steps)
+
+
 def test_enter_lists_what_a_field_can_hold(started: list[Home]) -> None:
     async def steps(app: RpatApp, pilot: Pilot[Any]) -> None:
         await pilot.press(*"pgd-at,", "enter")
