@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Footer
 
 from rpat_tui.acts import ACTS, Act
-from rpat_tui.screens.ask import Ask
+from rpat_tui.screens.ask import Ask, Line
 from rpat_tui.store import queries, queue
 from rpat_tui.widgets.bar import Bar
 
@@ -72,6 +72,12 @@ class Page(Screen[None]):
             self.app.notify(f"{act.title}: this window is read-only", severity="warning")
         elif reason := act.reason(rows):
             self.app.notify(reason, severity="warning")
+        elif act.typed:
+            ids = " ".join(str(row["id"]) for row in rows)
+            self.app.push_screen(
+                Line(act.asks.format(ids), hint=f"type {ids} to do it, esc cancels"),
+                lambda text: self._answered(text == ids, act, rows),
+            )
         elif act.asks:
             names = ", ".join(str(row["id"]) for row in rows[:5]) + (" …" if len(rows) > 5 else "")
             self.app.push_screen(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,10 +14,14 @@ from textual.widgets import Input, Static
 from rpat.errors import ConfigError
 from rpat_tui.charts.chart import Marker, Series
 from rpat_tui.charts.palette import Palette
+from rpat_tui.home import Home
+from rpat_tui.keeping import labels
+from rpat_tui.screens.ask import Line as AskLine
 from rpat_tui.screens.base import Page, act_bindings
 from rpat_tui.screens.details import describe_run
 from rpat_tui.screens.pick import Pick
 from rpat_tui.store import curves
+from rpat_tui.store.queue import name_of
 from rpat_tui.store.rows import Line
 from rpat_tui.store.window import SORTS, Query
 from rpat_tui.widgets.chart import ChartWidget
@@ -64,6 +68,9 @@ class RunsScreen(Page):
         Binding("n", "app.compose", "new"),
         Binding("c", "clone", "clone", show=False),
         *act_bindings("stop", "kill", "pause", "requeue", "restart"),
+        *act_bindings("archive", "unarchive", "delete"),
+        Binding("t", "tag", "tag", show=False),
+        Binding("e", "note", "note", show=False),
         Binding("slash", "filter", "filter"),
         Binding("v", "seeds", "seeds"),
         Binding("a", "archived", "archived", show=False),
@@ -270,6 +277,23 @@ class RunsScreen(Page):
         self._filter("", quiet=True)
         self.table.focus()
 
+    def action_tag(self) -> None:
+        """Ask for tags of the chosen runs: +a -b."""
+        self._write("tags of the chosen runs", "+rebuttal -old", _tag)
+
+    def action_note(self) -> None:
+        """Ask for a note on the chosen runs."""
+        self._write("note on the chosen runs", "", _note)
+
+    def _write(self, title: str, hint: str, change: Callable[[Home, Any, int, str], str]) -> None:
+        numbers, home = list(self.chosen()), self.rpat.home
+
+        def answered(text: str | None) -> None:
+            if text and numbers:
+                self.rpat.change(lambda db: "\n".join(change(home, db, n, text) for n in numbers))
+
+        self.app.push_screen(AskLine(title, hint=hint), answered)
+
     def action_seeds(self) -> None:
         """Fold runs that differ only in the seed, or unfold them."""
         q = self.query_of_list
@@ -299,3 +323,16 @@ class RunsScreen(Page):
         """Compose a run like the one at the cursor."""
         if self.at:
             self.rpat.compose_like(self.at.members[-1])
+
+
+def _tag(home: Home, db: Any, n: int, text: str) -> str:
+    words = text.replace(",", " ").split()
+    gone = [word[1:] for word in words if word.startswith("-")]
+    new = [word.removeprefix("+") for word in words if not word.startswith("-")]
+    labels.tag(home, db, n, new, gone)
+    return f"{name_of(n)}: tagged {text}"
+
+
+def _note(home: Home, db: Any, n: int, text: str) -> str:
+    labels.write(home, db, n, note=text)
+    return f"{name_of(n)}: noted"
