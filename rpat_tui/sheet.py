@@ -36,7 +36,7 @@ def difference(test: Test | None) -> str:
     """Return `+3.10`."""
     if test is None or test.diff is None:
         return ""
-    return f"{test.diff:+.2f}" if abs(test.diff) >= 0.005 else f"{test.diff:+.2g}"
+    return f"{test.diff:+.2f}" if abs(test.diff) >= 0.2 or test.diff == 0 else f"{test.diff:+.2g}"
 
 
 def chance(test: Test | None) -> str:
@@ -57,8 +57,13 @@ def why_not(made: Contrast, letter: str) -> str:
 def notes(made: Contrast) -> list[str]:
     """Return the remarks under the results: the test, then what readers of the rows must know."""
     said = [method(made.tests)] if method(made.tests) else []
+    told: dict[str, list[str]] = {}
     for letter, row in made.rows.items():
-        said += [f"{letter}: {mark}" for mark in row.marks]
+        for mark in row.marks:
+            told.setdefault(mark, []).append(letter)
+    for mark, letters in told.items():
+        every = len(letters) == len(made.groups) > 1
+        said.append(f"{'all' if every else ' '.join(letters)}: {mark}")
     return said
 
 

@@ -35,8 +35,9 @@ def pending(
     clause = "".join(f" and {column} = ?" for column in kept)
     rows = db.execute(
         "select j.id, j.n, j.state, j.epoch, j.epochs, j.kind, j.config, p.id, p.seed, "
-        "p.group_key, p.data_key, p.dataset, p.source, p.norm, p.model, p.method, p.rpat, p.config "
-        "from runs j join runs p on p.uid = case when j.kind = 'train' then j.uid else j.parent end "
+        "p.group_key, p.data_key, p.dataset, p.source, p.norm, p.model, p.method, p.rpat, "
+        "p.config from runs j "
+        "join runs p on p.uid = case when j.kind = 'train' then j.uid else j.parent end "
         f"where j.kind in ('train', 'eval') and j.state in ({', '.join('?' for _ in STATES)}) "
         f"and p.kind = 'train' and not p.archived and not j.archived{clause} order by j.n",
         [*STATES, *kept.values()],
