@@ -47,3 +47,14 @@ def look_alikes(db: sqlite3.Connection, n: int, most: int) -> list[int]:
     keys = list(dict.fromkeys((row[1], row[2]) for row in rows))
     shown = set(keys[:most]) if own in keys[:most] else {*keys[: most - 1], own}
     return [row[0] for row in rows if (row[1], row[2]) in shown]
+
+
+def facets(db: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return what lists and tables can be narrowed to: (column, value), of training runs."""
+    found: list[tuple[str, str]] = []
+    for column in ("dataset", "norm", "model", "method"):
+        rows = db.execute(
+            f"select distinct {column} from runs where kind = 'train' and not archived order by 1"
+        )
+        found += [(column, value) for (value,) in rows]
+    return found
