@@ -145,7 +145,9 @@ def lines(answer: Answer, glyphs: Glyphs) -> list[TableLine]:
             if line.kind == "row":
                 at = order.pop(0)
             made.append(_line(answer, line, at, glyphs))
-    notes = [page.common, *(f"{_raised(i)} {note}" for i, note in page.notes), *page.remedies]
+    known = replace(answer.table, rows=tuple(r for r in answer.table.rows if r.n or r.paper))
+    remedies = page.remedies if known == answer.table else lay_out(known).remedies
+    notes = [page.common, *(f"{_raised(i)} {note}" for i, note in page.notes), *remedies]
     if method(answer.tests):
         notes.append(f"* against the row without RPAT: {method(answer.tests)}")
     if answer.table.robust != "aa":

@@ -98,6 +98,7 @@ class PaperTable(Widget, can_focus=True):
         self.at, self.column, self.top = 0, 0, 0
         self._label, self._tight = LEAST_LABEL, False
         self._sizes: tuple[int, ...] = ()
+        self._rests: tuple[int, ...] = ()
         self._drawn = (-1, -1)
 
     # ------------------------------------------------------------- data
@@ -205,11 +206,15 @@ class PaperTable(Widget, can_focus=True):
         wanted = min(longest, MOST_LABEL)
         for tight in (False, True):
             self._tight = tight
+            columns = [
+                [_split(self._said(line.figures[i])) for line in self.lines if line.figures]
+                for i in range(len(self.heads))
+            ]
+            self._rests = tuple(max((cells(rest) for _, rest in c), default=0) for c in columns)
             self._sizes = tuple(
-                max([cells(head), *(cells(self._said(line.figures[i])) for line in self.lines
-                                    if line.figures)]) + 2 - tight
-                for i, head in enumerate(self.heads)
-            )  # fmt: skip
+                max([cells(head), *(cells(whole) + rests for whole, _ in column)]) + 2 - tight
+                for head, rests, column in zip(self.heads, self._rests, columns, strict=True)
+            )
             if sum(self._sizes) + wanted <= self.size.width:
                 break
         self._label = max(min(wanted, self.size.width - sum(self._sizes)), 8)
@@ -255,11 +260,14 @@ class PaperTable(Widget, can_focus=True):
         text.append(" " * (self._label - cells(text.plain)))
         for i, (figure, size) in enumerate(zip(line.figures, self._sizes, strict=True)):
             said = self._said(figure)
-            text.append(" " * (size - cells(said)))
+            whole, rest = _split(said)
+            after = self._rests[i] - cells(rest)
+            text.append(" " * (size - cells(whole) - self._rests[i]))
             own = Style.parse(figure.style) if figure.style else Style.null()
             if here and i == self.column:
                 own += self._style("cursor" if self.has_focus else "blurred")
             text.append(said, own)
+            text.append(" " * after)
         return text
 
     def _strip(self, text: Text, width: int) -> Strip:
@@ -267,3 +275,9 @@ class PaperTable(Widget, can_focus=True):
         segments = [Segment(s.text, base + s.style if s.style else base)
                     for s in text.render(self.app.console, end="")]  # fmt: skip
         return Strip(segments).adjust_cell_length(width, base)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return what stands before a number's point and the rest, so that points align."""
+    whole, point, rest = text.partition(".")
+    return whole, point + rest
