@@ -213,6 +213,15 @@ class RpatApp(App[int]):
 
         self.push_screen(Detail(n))
 
+    async def show_runs(self, where: str) -> None:
+        """Go to the list of runs and filter it."""
+        from rpat_tui.screens.runs import RunsScreen
+
+        self.before = self.current_mode
+        await self.switch_mode("runs")
+        if isinstance(self.screen, RunsScreen):
+            self.screen.filter_by(where)
+
     def action_compose(self) -> None:
         """Compose new runs."""
         from rpat_tui.screens.compose import Compose

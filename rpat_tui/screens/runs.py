@@ -269,6 +269,14 @@ class RunsScreen(Page):
             self.query_of_list = dataclasses.replace(self.query_of_list, where=text)
             self._list()
 
+    def filter_by(self, where: str) -> None:
+        """Show the runs that another screen is about; escape takes the filter away."""
+        line = self.query_one("#filter", Input)
+        line.value = where
+        line.set_class(bool(where), "-open")
+        self._filter(where, quiet=False)
+        self.table.focus()
+
     def action_clear(self) -> None:
         """Close the filter line and take the filter away."""
         line = self.query_one("#filter", Input)
