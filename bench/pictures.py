@@ -1,12 +1,13 @@
 """Make docs/pictures: the real screens of `rpat tui --demo`, driven by keys, at a fixed time.
 
-    python bench/pictures.py [FOLDER]
+python bench/pictures.py [FOLDER]
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import tempfile
 import time
@@ -16,8 +17,28 @@ NOW = 1_800_000_000.0
 """Friday, 15 January 2027, 08:00 UTC: when all pictures are taken."""
 
 SHOTS = (
-    ("runs", (160, 48), ("down", "space", "down", "space", "up")),
-    ("runs-80", (80, 24), ()),
+    (
+        "runs",
+        (160, 48),
+        ("down",) * 4
+        + (
+            "space",
+            "down",
+            "space",
+            "down",
+            "down",
+            "down",
+            "down",
+            "down",
+            "space",
+            "up",
+            "up",
+            "up",
+            "up",
+            "up",
+        ),
+    ),
+    ("runs-80", (80, 24), ("down",) * 5),
     ("queue", (160, 48), ("2",)),
     ("queue-80", (80, 24), ("2",)),
     ("detail", (160, 48), ("G", "enter")),
@@ -51,9 +72,18 @@ async def shoot(folder: Path, names: tuple[str, ...] = ()) -> None:
                     await settle(pilot)
                 app.clear_notifications()
                 await settle(pilot)
-                (folder / f"{name}.svg").write_text(
-                    app.export_screenshot(title="rpat tui --demo"), "utf-8"
-                )
+                picture = small(app.export_screenshot(title="rpat tui --demo"))
+                (folder / f"{name}.svg").write_text(picture, "utf-8")
+
+
+def small(picture: str) -> str:
+    """Return a picture without what no viewer needs: fonts from elsewhere, clips of lines."""
+    picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+    picture = re.sub(
+        r"<clipPath id=\"[^\"]*-line-\d+\">.*?</clipPath>\s*", "", picture, flags=re.DOTALL
+    )
+    picture = re.sub(r" clip-path=\"url\(#[^\"]*-line-\d+\)\"", "", picture)
+    return re.sub(r"terminal-\d+-", "t", picture)
 
 
 async def settle(pilot: object) -> None:

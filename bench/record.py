@@ -17,7 +17,7 @@ from rpat import journal
 from rpat.rundir import RunDir, read_json
 
 KINDS = ("notice", "epoch", "log", "eval", "end")
-DROPPED = ("seq", "t", "kind", "weights", "indices", "fingerprint", "note", "evidence")
+DROPPED = ("seq", "t", "kind", "weights", "indices", "fingerprint", "evidence")
 
 
 def rounded(value: Any) -> Any:
@@ -38,7 +38,8 @@ def recording(run: RunDir) -> dict[str, Any]:
          {k: rounded(v) for k, v in r.items() if k not in DROPPED}]
         for r in records if r["kind"] in KINDS
     ]  # fmt: skip
-    return {"config": read_json(run.config)["config"], "records": kept}
+    return {"versions": records[0]["versions"], "config": read_json(run.config)["config"],
+            "records": kept}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from rpat_tui.screens.base import Page
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
 from rpat_tui.widgets.bar import Bar, BarState
+from rpat_tui.widgets.plain import plain_driver
 
 SURVEY = 5.0
 """Seconds between two looks at the cards."""
@@ -77,7 +78,8 @@ class RpatApp(App[int]):
         """
         from rpat_tui.screens.modes import MODES
 
-        super().__init__()
+        kind = self.get_driver_class()
+        super().__init__(driver_class=kind if glyphs is UNICODE else plain_driver(kind))
         self.home, self.readonly, self.charts, self.poll = home, readonly, charts, poll
         self.stats, self.glyphs, self.replay = stats, glyphs, replay
         self.driver = Driver()
@@ -100,10 +102,11 @@ class RpatApp(App[int]):
         """Answer signals, show the runs, begin to look."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
-            with suppress(NotImplementedError, RuntimeError, ValueError):
+            with suppress(RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._signalled, number)
         self.switch_mode("runs")
         if self.poll:
+            self.call_after_refresh(self.look)
             self.set_interval(self.poll, self.look)
             self.set_interval(1.0, self._guard)
 
@@ -169,8 +172,13 @@ class RpatApp(App[int]):
 
     def _ensure_worker(self) -> None:
         """Keep a worker alive while work is open, as foreground commands do."""
-        open_work = any(self._bar.counts.get(s) for s in ("queued", *queue.OPEN))
-        if self.readonly or self.replay or not open_work or time.monotonic() - self.ensured < ENSURE:
+        open_work = any((self._bar.counts or {}).get(s) for s in ("queued", *queue.OPEN))
+        if (
+            self.readonly
+            or self.replay
+            or not open_work
+            or time.monotonic() - self.ensured < ENSURE
+        ):
             return
         self.ensured = time.monotonic()
         worker.ensure(self.home)

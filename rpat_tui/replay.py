@@ -121,7 +121,8 @@ class Replay:
         """Do what is due: requests, records, starts."""
         with database.opened(self.home) as db:
             for n in list(self.playing):
-                self._heed(db, n) or self._play(db, n)
+                if not self._heed(db, n):
+                    self._play(db, n)
             self._start_queued(db)
 
     def remove(self) -> None:
@@ -184,12 +185,14 @@ class Replay:
         """Begin another attempt of a run, behind what it has done already."""
         attempt = RunDir(self.home.runs / name_of(n)).take_attempt()
         slot = next((s for s in SLOTS if s not in queue.busy_slots(db)), SLOTS[0])
-        left = [r for r in self.recording_of[n]["records"] if r[2].get("step", 0) > step or not step]
+        left = [
+            r for r in self.recording_of[n]["records"] if r[2].get("step", 0) > step or not step
+        ]
         self.playing[n] = Playing(attempt, slot, start, left)
         with transaction(db):
             queue.move(db, n, "starting", t=start)
             db.execute("update runs set slot = ? where n = ?", (slot, n))
-        versions = {"rpat": "demo"}
+        versions = self.recording_of[n]["versions"]
         self._append(
             n, start, "begin", v=1, attempt=attempt.number, from_step=step, **WHO,
             versions=versions, device="cpu", device_name="recording", threads=1,

@@ -65,7 +65,7 @@ def tui(
 
     save_bytes()
     signs = glyphs_for(sys.__stderr__.encoding)
-    if os.environ.get("TERM") == "linux" or charts == "ascii":
+    if charts == "ascii" or os.environ.get("TERM") == "linux" or _is_posix():
         signs = ASCII
     replay = None
     if demo:
@@ -85,6 +85,15 @@ def tui(
     finally:
         if replay is not None:
             replay.remove()
+
+
+def _is_posix() -> bool:
+    """Return whether the locale that was asked for knows no more than ASCII.
+
+    Python itself writes UTF-8 then; a terminal that was set up so may not read it.
+    """
+    asked = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    return asked in ("C", "POSIX")
 
 
 def _run(app: RpatApp, theme: str, *, mouse: bool) -> int:
