@@ -35,6 +35,8 @@ class Act:
     """Does it to one run; returns a line for people, raises `ConfigError`."""
     refuse: Callable[[Row], str] = lambda row: ""
     """Why it is not possible for a run; '' where it is."""
+    label: str = ""
+    """What the foot of a screen calls it where the title is long."""
     asks: str = ""
     """A question that must be answered with yes before; {} stands for the runs."""
     typed: bool = False
@@ -124,8 +126,8 @@ ACTS: dict[str, Act] = {
             asks="Kill {}? What came after the last checkpoint is lost.",
         ),
         Act(
-            name="pause", key="p", title="pause / resume", command="rpat pause",
-            refuse=_cannot_pause, do=_pause,
+            name="pause", key="p", title="pause / resume", label="pause/resume",
+            command="rpat pause", refuse=_cannot_pause, do=_pause,
         ),
         Act(
             name="requeue", key="r", title="requeue", command="rpat requeue",
@@ -150,11 +152,11 @@ ACTS: dict[str, Act] = {
             do=_delete, typed=True, asks="Delete {}? rpat undelete brings it back from the trash.",
         ),
         Act(
-            name="first", key="K", title="first in the queue", command="rpat queue first",
+            name="first", key="K", title="first in the queue", label="first", command="rpat queue first",
             refuse=_is_not_queued, do=_first,
         ),
         Act(
-            name="last", key="J", title="last in the queue", command="rpat queue last",
+            name="last", key="J", title="last in the queue", label="last", command="rpat queue last",
             refuse=_is_not_queued, do=_last,
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -19,9 +19,18 @@ if TYPE_CHECKING:
     from rpat_tui.app import RpatApp
 
 
-def act_bindings(*names: str) -> list[BindingType]:
-    """Return bindings for acts by their names; each key calls `action_act`."""
-    return [Binding(ACTS[n].key, f"act('{n}')", ACTS[n].title) for n in names]
+def act_bindings(*names: str, hidden: Collection[str] = ()) -> list[BindingType]:
+    """Return bindings for acts by their names; each key calls `action_act`.
+
+    Those that are `hidden` are left out of the line at the foot, which must fit in 80 columns.
+    """
+    return [
+        Binding(
+            act.key, f"act('{act.name}')", act.label or act.title, tooltip=act.title,
+            show=act.name not in hidden,
+        )
+        for act in map(ACTS.__getitem__, names)
+    ]  # fmt: skip
 
 
 class Page(Screen[None]):
@@ -42,7 +51,7 @@ class Page(Screen[None]):
 
     def body(self) -> ComposeResult:
         """Yield what lies between bar and footer."""
-        raise NotImplementedError
+        raise AssertionError("a screen says what it shows")
 
     async def renew(self) -> None:
         """Read what is shown again; called when the database has changed, and at first."""

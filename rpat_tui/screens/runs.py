@@ -42,6 +42,9 @@ METRICS: dict[str, tuple[str, ...]] = {
 OVERLAY = {"accuracy": ("test/pgd_acc",), "logit MSE": ("test/logit_mse",)}
 """Of several runs a chart shows one curve each."""
 
+TITLES = {"accuracy": "PGD accuracy"}
+"""What such a chart is called where the choice says more than is shown."""
+
 
 class RunsScreen(Page):
     """The home screen; one pane at a time where there is little room."""
@@ -65,20 +68,24 @@ class RunsScreen(Page):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "app.compose", "new"),
-        Binding("c", "clone", "clone", show=False),
-        *act_bindings("stop", "kill", "pause", "requeue", "restart"),
-        *act_bindings("archive", "unarchive", "delete"),
-        Binding("t", "tag", "tag", show=False),
-        Binding("e", "note", "note", show=False),
+        Binding("n", "app.compose", "new", tooltip="compose new runs"),
+        Binding("c", "clone", "new one like this", show=False),
+        *act_bindings(
+            "stop", "kill", "pause", "requeue", "restart", hidden=("kill", "requeue", "restart")
+        ),
+        *act_bindings("archive", "unarchive", "delete", hidden=("archive", "unarchive", "delete")),
+        Binding("t", "tag", "tag the chosen runs", show=False),
+        Binding("e", "note", "note on the chosen runs", show=False),
         Binding("slash", "filter", "filter"),
-        Binding("v", "seeds", "seeds"),
-        Binding("a", "archived", "archived", show=False),
-        Binding("z", "zoom", "zoom", show=False),
-        Binding("tab", "pane", "pane", show=False),
+        Binding(
+            "v", "seeds", "seeds", show=False, tooltip="fold runs that differ only in the seed"
+        ),
+        Binding("a", "archived", "archived runs as well", show=False),
+        Binding("z", "zoom", "this pane alone", show=False),
+        Binding("tab", "pane", "other pane", show=False),
         Binding("y", "copy", "copy", show=False),
         Binding("L", "app.mode('logs')", "log", show=False),
-        Binding("escape", "clear", "clear", show=False),
+        Binding("escape", "clear", "take the filter away", show=False),
     ]
 
     def __init__(self) -> None:
@@ -212,10 +219,11 @@ class RunsScreen(Page):
             )
             for i, c in enumerate(found.curves)
         ]  # fmt: skip
-        if self.chart.chart.title != chosen:
+        title = chosen if len(numbers) == 1 else TITLES.get(chosen, chosen)
+        if self.chart.chart.title != title:
             self.chart.reset_limits()
         self.chart.set_series(
-            series, title=chosen, planned_end=found.planned, x_name=found.x_name, whole=True,
+            series, title=title, planned_end=found.planned, x_name=found.x_name, whole=True,
             focus=len(series) - 1 if series else None,
         )  # fmt: skip
         self.chart.set_markers([Marker(x) for x in found.drops])
