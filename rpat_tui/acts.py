@@ -152,11 +152,13 @@ ACTS: dict[str, Act] = {
             do=_delete, typed=True, asks="Delete {}? rpat undelete brings it back from the trash.",
         ),
         Act(
-            name="first", key="K", title="first in the queue", label="first", command="rpat queue first",
+            name="first", key="K", title="first in the queue", label="first",
+            command="rpat queue first",
             refuse=_is_not_queued, do=_first,
         ),
         Act(
-            name="last", key="J", title="last in the queue", label="last", command="rpat queue last",
+            name="last", key="J", title="last in the queue", label="last",
+            command="rpat queue last",
             refuse=_is_not_queued, do=_last,
         ),
     )
