@@ -35,6 +35,7 @@ from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
 from rpat_tui.widgets.bar import Bar, BarState
 from rpat_tui.widgets.plain import plain_driver
+from rpat_tui.widgets.runtable import RunTable
 
 SURVEY = 5.0
 """Seconds between two looks at the cards."""
@@ -255,6 +256,12 @@ class RpatApp(App[int]):
         from rpat_tui.screens.compose import Compose
 
         self.push_screen(Compose(like=n))
+
+    async def show_run(self, n: int) -> None:
+        """Put the cursor of the list, where it is in front, on a run that is new to it."""
+        await self.look()
+        for table in self.screen.query(RunTable):
+            table.seek(n)
 
     def carry_out(self, act: Act, rows: Sequence[dict[str, Any]]) -> None:
         """Do an act to runs in a thread; say what happened, and the equivalent command."""

@@ -266,7 +266,7 @@ def _is_name(word: str, home: str | None) -> bool:
 
 def print_jobs(jobs: list[Any], json: bool) -> None:
     """Print the exact settings of jobs; nothing is made."""
-    from rpat_tui.cli.plan import describe_values
+    from rpat_tui.wording import describe_values
 
     if json:
         print_json([job.to_dict() for job in jobs])

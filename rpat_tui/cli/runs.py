@@ -207,8 +207,8 @@ def _print_run(row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None
     from rich.text import Text
 
     from rpat.config import RunConfig
-    from rpat_tui.cli.plan import describe, describe_values
     from rpat_tui.cli.results import evaluation_table, finding_lines
+    from rpat_tui.wording import describe, describe_values
 
     out = console()
     about = {"eval": "evaluation of ", "study": "study of "}.get(row["kind"], "")

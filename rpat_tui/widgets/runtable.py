@@ -278,6 +278,7 @@ class RunTable(Widget, can_focus=True):
         self.sort, self.descending, self.means = "", False, False
         self.count = 0
         self.cursor = 0
+        self._sought: int | None = None
         self.top = 0
         self.skip = 0
         self.known = False
@@ -365,7 +366,8 @@ class RunTable(Widget, can_focus=True):
             while self._again and self.source is not None:
                 self._again, source = False, self.source
                 anew, self._anew = self._anew, False
-                wanted = Wanted(self._key, self.cursor, self.top, self.rows, self._held, anew)
+                key, self._sought = self._sought or self._key, None
+                wanted = Wanted(key, self.cursor, self.top, self.rows, self._held, anew)
                 page = await loop.run_in_executor(self._thread, read, source, wanted)
                 if page is not None and source is self.source:
                     self.apply(page)
@@ -500,6 +502,12 @@ class RunTable(Widget, can_focus=True):
     def goto(self, index: int) -> None:
         """Put the cursor on a line by its place."""
         self._go(index)
+
+    def seek(self, key: int) -> None:
+        """Put the cursor on a run, once it has been found in the list."""
+        self._sought = key
+        self._anew = True
+        self.reload()
 
     # ------------------------------------------------------------- mouse and size
 
