@@ -88,8 +88,8 @@ class Compose(Page):
         with Horizontal(id="panes"):
             with Form(id="form"):
                 for group in GROUPS:
-                    start = "" if self.like is None or group is not GROUPS[0] else self.like
-                    more = f" · like {queue.name_of(start)}" if start else ""
+                    like = self.like if group is GROUPS[0] else None
+                    more = "" if like is None else f" · like {queue.name_of(like)}"
                     yield Static(group.title + more, classes="group", markup=False)
                     for f in group.fields:
                         yield Line(f, self.rpat.glyphs.unfold)
