@@ -29,10 +29,12 @@ from rpat_tui.launch import worker
 from rpat_tui.launch.box import rules, survey
 from rpat_tui.launch.cards import Driver
 from rpat_tui.reader import Reader
+from rpat_tui.replay import Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
 from rpat_tui.widgets.bar import Bar, BarState
+from rpat_tui.widgets.plain import plain_driver
 from rpat_tui.widgets.runtable import RunTable
 
 SURVEY = 5.0
@@ -69,13 +71,18 @@ class RpatApp(App[int]):
         glyphs: Glyphs = UNICODE,
         stats: bool = False,
         poll: float = 1.0,
+        replay: Replay | None = None,
     ) -> None:
-        """Prepare a window on a home; `poll` seconds lie between two looks, 0 never looks."""
+        """Prepare a window on a home; `poll` seconds lie between two looks, 0 never looks.
+
+        A `replay` is what moves the runs of a demo; no worker is started then.
+        """
         from rpat_tui.screens.modes import MODES
 
-        super().__init__()
+        kind = self.get_driver_class()
+        super().__init__(driver_class=kind if glyphs is UNICODE else plain_driver(kind))
         self.home, self.readonly, self.charts, self.poll = home, readonly, charts, poll
-        self.stats, self.glyphs = stats, glyphs
+        self.stats, self.glyphs, self.replay = stats, glyphs, replay
         self.driver = Driver()
         self.machine: dict[str, Any] = {}
         self.surveyed = float("-inf")
@@ -96,10 +103,11 @@ class RpatApp(App[int]):
         """Answer signals, show the runs, begin to look."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
-            with suppress(NotImplementedError, RuntimeError, ValueError):
+            with suppress(RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._signalled, number)
         self.switch_mode("runs")
         if self.poll:
+            self.call_after_refresh(self.look)
             self.set_interval(self.poll, self.look)
             self.set_interval(1.0, self._guard)
 
@@ -113,6 +121,8 @@ class RpatApp(App[int]):
         try:
             termios.tcgetattr(sys.__stdin__.fileno() if sys.__stdin__ else 0)
         except (termios.error, OSError, ValueError):
+            if self.replay is not None:
+                self.replay.remove()
             os._exit(129)  # nothing of ours can be lost
 
     async def look(self) -> None:
@@ -121,6 +131,8 @@ class RpatApp(App[int]):
             return
         self._looking = True
         try:
+            if self.replay is not None:
+                await asyncio.to_thread(self.replay.tick)
             await self._survey()
             pulse = await self.reader.pulse()
             if pulse != self.pulse:
@@ -152,7 +164,7 @@ class RpatApp(App[int]):
         ends = time.time() + ahead.total[1] if ahead.total is not None else None
         self._bar = replace(
             self._bar, counts=counts, held=queue.ALL in held, ends=_clock(ends),
-            remark="read-only" if self.readonly else "",
+            remark=self._standing(),
         )  # fmt: skip
         self.show_bar(self.screen)
         screen = self.screen
@@ -161,11 +173,21 @@ class RpatApp(App[int]):
 
     def _ensure_worker(self) -> None:
         """Keep a worker alive while work is open, as foreground commands do."""
-        open_work = any(self._bar.counts.get(s) for s in ("queued", *queue.OPEN))
-        if self.readonly or not open_work or time.monotonic() - self.ensured < ENSURE:
+        open_work = any((self._bar.counts or {}).get(s) for s in ("queued", *queue.OPEN))
+        if (
+            self.readonly
+            or self.replay
+            or not open_work
+            or time.monotonic() - self.ensured < ENSURE
+        ):
             return
         self.ensured = time.monotonic()
         worker.ensure(self.home)
+
+    def _standing(self) -> str:
+        """Return what the bar always remarks."""
+        words = ["replayed recordings"] if self.replay is not None else []
+        return ", ".join([*words, *(["read-only"] if self.readonly else [])])
 
     # ----------------------------------------------------------------- the bar
 
@@ -213,6 +235,15 @@ class RpatApp(App[int]):
         from rpat_tui.screens.detail import Detail
 
         self.push_screen(Detail(n))
+
+    async def show_runs(self, where: str) -> None:
+        """Go to the list of runs and filter it."""
+        from rpat_tui.screens.runs import RunsScreen
+
+        self.before = self.current_mode
+        await self.switch_mode("runs")
+        if isinstance(self.screen, RunsScreen):
+            self.screen.filter_by(where)
 
     def action_compose(self) -> None:
         """Compose new runs."""

@@ -109,11 +109,9 @@ def emphasis(table: Table) -> dict[tuple[int, str], set[str]]:
 
 def _pool(pool: Sequence[Measurement], robust: str) -> Row:
     """Average one group's runs; a seed that ran twice counts once, by its newest run."""
-    by_seed: dict[int, list[Measurement]] = defaultdict(list)
-    for item in sorted(pool, key=lambda m: (m.seed, len(m.run), m.run)):
-        by_seed[item.seed].append(item)
+    by_seed = _by_seed(pool)
     kept = [runs[-1] for runs in by_seed.values()]
-    cells = {name: _cell([_value(m, name, robust) for m in kept]) for name in MEASURES}
+    cells = {name: cell([_value(m, name, robust) for m in kept]) for name in MEASURES}
     marks = dict.fromkeys(mark for m in kept for mark in m.marks)
     marks |= dict.fromkeys(_repeats(by_seed) + _gaps(cells, len(kept)))
     first = kept[0]
@@ -140,6 +138,21 @@ def _pool(pool: Sequence[Measurement], robust: str) -> Row:
     )
 
 
+def seeds(pool: Iterable[Measurement], measure: str, robust: str = "aa") -> dict[int, float]:
+    """Return what each seed of one group's runs reached: the values behind a cell."""
+    newest = {seed: runs[-1] for seed, runs in _by_seed(pool).items()}
+    found = {seed: _value(item, measure, robust) for seed, item in newest.items()}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _by_seed(pool: Iterable[Measurement]) -> dict[int, list[Measurement]]:
+    """Return the runs of each seed, the newest last."""
+    found: dict[int, list[Measurement]] = defaultdict(list)
+    for item in sorted(pool, key=lambda m: (m.seed, len(m.run), m.run)):
+        found[item.seed].append(item)
+    return found
+
+
 def _value(item: Measurement, measure: str, robust: str) -> float | None:
     """Return a seed's value; Mean and NRR come from its unrounded accuracies."""
     if measure in ("mean", "nrr"):
@@ -154,7 +167,8 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _cell(values: Iterable[float | None]) -> Cell | None:
+def cell(values: Iterable[float | None]) -> Cell | None:
+    """Return the mean and the sample deviation of what is known of some values."""
     known = [value for value in values if value is not None]
     if not known:
         return None

@@ -1,13 +1,18 @@
-"""Commands that compare: table."""
+"""Commands that compare: table, compare."""
 
 from __future__ import annotations
 
+import sqlite3
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rpat_tui.cli.output import HomeOption, JsonOption, has_home, reading
+from rpat_tui.cli.output import HomeOption, JsonOption, has_home, print_json, reading
+
+if TYPE_CHECKING:
+    from rpat_tui.contrast import Group
 
 
 def table(
@@ -71,6 +76,67 @@ def table(
     exports.get(layout).write(made, sys.stdout)
 
 
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Ids (r0001) or names, one a group.")],
+    rule: Annotated[
+        str,
+        typer.Option("--rule", help="best, final, pgd, mean, nrr, lex:POINTS or last; with @val."),
+    ] = "best",
+    metric: Annotated[
+        str, typer.Option("--metric", help="Also the newest value of this metric.")
+    ] = "",
+    robust: Annotated[
+        str, typer.Option("--robust", help="Basis of Mean and NRR: aa or pgd20; empty: by itself.")
+    ] = "",
+    only: Annotated[
+        bool, typer.Option("--only", help="Only these runs, not their other seeds.")
+    ] = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Compare runs with their seeds: config, results, tests.
+
+    The first group is what the others are tested against: a paired t test where the seeds match,
+    else Welch's; p-values by Holm's correction; fewer than 3 seeds give no test.
+    """
+    from rpat.errors import ConfigError
+    from rpat.knobs import unknown
+    from rpat_tui import sheet
+    from rpat_tui.contrast import contrast, groups_of
+    from rpat_tui.store import kin, queries
+
+    if robust not in ("", "aa", "pgd20"):
+        raise ConfigError(f"--robust {unknown(robust, ['aa', 'pgd20'])}")
+    with reading(home) as (_, db):
+        numbers = queries.find(db, runs)
+        numbers = numbers if only else kin.seeds_of(db, numbers)
+        groups = groups_of(db, numbers)
+        if not groups:
+            raise ConfigError("compare: these are no training runs")
+        made = contrast(db, groups, rule=rule, robust=robust, metric=_stored(db, groups, metric))
+    if json:
+        print_json(sheet.as_json(made))
+    else:
+        sys.stdout.write(sheet.terminal(made))
+
+
+def _stored(db: sqlite3.Connection, groups: Sequence[Group], word: str) -> str:
+    """Return the full name of a metric that one of the groups has."""
+    from rpat.errors import ConfigError
+    from rpat.knobs import unknown
+    from rpat_tui.charts.curves import SHORT, named
+    from rpat_tui.store import queries
+
+    if not word:
+        return ""
+    latest = queries.latest(db, [n for group in groups for n in group.numbers])
+    known = {name for values in latest.values() for name in values}
+    if named(word) not in known:
+        raise ConfigError(f"--metric {unknown(word, sorted({*SHORT, *known}))}")
+    return named(word)
+
+
 def register(app: typer.Typer) -> None:
     """Add this file's commands."""
     app.command()(table)
+    app.command()(compare)

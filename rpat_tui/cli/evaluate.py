@@ -184,6 +184,7 @@ def ask_of(
         normalize=normalize,
         data_dir=data_folder(find_home(home), data_dir),
         data_dir_given=data_dir is not None or settings()["data_dir"].origin != "default",
+        data_dir_asked=data_dir is not None,
         fixed={k: v for k, v in fixed.items() if v is not None} | compose.assignments(changes),
     )
 

@@ -94,8 +94,8 @@ class Compose(Page):
         with Horizontal(id="panes"):
             with Form(id="fields"):
                 for group in GROUPS:
-                    cloned = self.like is not None and group is GROUPS[0]
-                    more = f", like {queue.name_of(self.like or 0)}" if cloned else ""
+                    like = self.like if group is GROUPS[0] else None
+                    more = "" if like is None else f", like {queue.name_of(like)}"
                     yield Static(group.title + more, classes="group", markup=False)
                     for f in group.fields:
                         yield Line(f, self.rpat.glyphs.unfold)

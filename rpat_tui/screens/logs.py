@@ -34,7 +34,7 @@ def reported(line: str) -> str:
             said = f"step {record['step']}  " + "  ".join(
                 f"{name} {value:.4g}" for name, value in values.items() if value is not None
             )
-        return f"{when}  {said or record['kind']}"
+        return f"{when}  {said or record.get('what') or record['kind']}"
     except (ValueError, KeyError, TypeError):
         return line
 
@@ -44,6 +44,7 @@ class LogsScreen(Page):
 
     DEFAULT_CSS = """
     LogsScreen #head { height: 1; padding: 0 1; color: $text-muted; }
+    LogsScreen Tail { margin: 0 1; }
     LogsScreen #card { height: auto; max-height: 10; padding: 0 1; border: round $error;
                        display: none; }
     LogsScreen #card.-open { display: block; }
@@ -51,12 +52,12 @@ class LogsScreen(Page):
     LogsScreen #search.-open { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f", "follow", "follow"),
-        Binding("o", "source", "journal / output"),
+        Binding("f", "follow", "follow", tooltip="follow the end, or stay"),
+        Binding("o", "source", "journal/output"),
         Binding("slash", "search", "search"),
         Binding("n", "next(False)", "next hit"),
-        Binding("N", "next(True)", "hit before"),
-        Binding("e", "error", "first error"),
+        Binding("N", "next(True)", "hit before", show=False),
+        Binding("e", "error", "error", tooltip="first line that looks like an error"),
         Binding("less_than_sign", "attempt(-1)", "attempt before", show=False),
         Binding("greater_than_sign", "attempt(1)", "attempt after", show=False),
         Binding("escape", "close", "close", show=False),

@@ -1,20 +1,217 @@
-"""To be written."""
+"""Screen 4: the paper-style table, cell by cell."""
 
 from __future__ import annotations
 
+import asyncio
+import io
+import time
+from dataclasses import replace
+from functools import partial
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
+from rpat.errors import RpatError
+from rpat_tui import exports
+from rpat_tui.contrast import RULE_TITLES, RULES
+from rpat_tui.exports._layout import NO_RUN
+from rpat_tui.screens import paper
 from rpat_tui.screens.base import Page
+from rpat_tui.screens.pick import Pick
+from rpat_tui.screens.saving import save
+from rpat_tui.store import kin
+from rpat_tui.widgets.papertable import PaperTable
+
+EVERYTHING = "everything"
+FORMATS = {"md": "md", "latex": "tex", "csv": "csv", "json": "json"}
+"""Formats of the export, and how their files end."""
+CALM = 10
+"""A table that is dear to make is made anew for at most a tenth of the time."""
 
 
 class TableScreen(Page):
-    """To be written."""
+    """The table, and what is behind the cell at the cursor."""
 
-    def __init__(self, like: int | None = None) -> None:
+    DEFAULT_CSS = """
+    TableScreen {
+        #head { height: 1; padding: 0 1; color: $text-muted; }
+        #table { padding: 0 1; }
+        #cell { height: 4; padding: 0 1; border-top: solid $panel; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("P", "paper", "paper"),
+        Binding("b", "rule", "rule"),
+        Binding("R", "basis", "basis"),
+        Binding("x", "narrow", "filter"),
+        Binding("e", "export", "export"),
+        Binding("y", "copy", "copy"),
+        Binding("escape", "app.previous", "back"),
+    ]
+
+    def __init__(self) -> None:
         super().__init__()
-        self.like = like
+        self.ask = paper.Ask()
+        self.answer = paper.Answer()
+        self._next = 0.0
+        self._pulse = -2
 
     def body(self) -> ComposeResult:
-        """Nothing yet."""
-        yield Static("nothing here yet")
+        """What is shown, the table, the cell."""
+        yield Static("", id="head", markup=False)
+        yield PaperTable("reading", ascii_only=self.rpat.glyphs.name == "ascii", id="table")
+        yield Static("", id="cell", markup=False)
+
+    def on_mount(self) -> None:
+        """Begin in the table."""
+        self.table.focus()
+
+    @property
+    def table(self) -> PaperTable:
+        """The table."""
+        return self.query_one(PaperTable)
+
+    # ----------------------------------------------------------------- reading
+
+    async def renew(self) -> None:
+        """Read the table again, unless it was dear and has just been read."""
+        if self._pulse == self.rpat.pulse and self._pulse >= 0:
+            return
+        if time.monotonic() >= self._next:
+            await self._read()
+
+    async def _read(self) -> None:
+        began, ask, pulse = time.monotonic(), self.ask, self.rpat.pulse
+        try:
+            answer = await self.rpat.reader.read(partial(paper.read, ask=ask))
+        except RpatError as error:
+            self.rpat.say_in_bar(str(error))
+            return
+        took = time.monotonic() - began
+        self._next = time.monotonic() + (CALM * took if took > 0.2 else 0)
+        if self._next > time.monotonic():
+            self.set_timer(CALM * took + 0.1, self._late)
+        self._pulse = pulse
+        if ask == self.ask:  # else another table was asked for meanwhile
+            self.answer = answer
+            self._show()
+
+    async def _late(self) -> None:
+        """Read what changed while the table was at rest."""
+        if self._pulse != self.rpat.pulse and self.is_current:
+            await self._read()
+
+    def _ask(self, **changes: object) -> None:
+        self.ask = replace(self.ask, **changes)  # type: ignore[arg-type]
+        self._head("reading")
+        self.run_worker(self._read(), exclusive=False)
+
+    # ----------------------------------------------------------------- showing
+
+    def _show(self) -> None:
+        glyphs = self.rpat.glyphs
+        self.table.empty = NO_RUN
+        self.table.show(paper.heads(self.answer), paper.lines(self.answer, glyphs))
+        self._head()
+        self._cell()
+
+    def _head(self, doing: str = "") -> None:
+        rows = self.answer.table.rows
+        groups = [f"{sum(1 for row in rows if row.n)} rows"]
+        waiting = sum(len(items) for items in self.answer.open.values())
+        groups += [f"{waiting} open"] * bool(waiting)
+        parts = [
+            f"Table  {RULE_TITLES.get(self.ask.rule, self.ask.rule)}", ", ".join(groups),
+            f"Mean, NRR on {'AA' if self.ask.robust == 'aa' else 'PGD-20'}",
+            " ".join(self.ask.filters.values()), doing,
+        ]  # fmt: skip
+        self._put("#head", Text("   ".join(filter(None, parts)), no_wrap=True, overflow="ellipsis"))
+
+    def _cell(self) -> None:
+        said = paper.describe(self.answer, self.table.row, self.table.column, self.rpat.glyphs)
+        text = Text("\n".join(said), no_wrap=True, overflow="ellipsis")
+        self._put("#cell", text)
+
+    def _put(self, place: str, text: Text) -> None:
+        widget = self.query_one(place, Static)
+        if getattr(widget, "_shown", None) != text:
+            widget._shown = text  # type: ignore[attr-defined]
+            widget.update(text, layout=False)
+
+    # ----------------------------------------------------------------- what the table says
+
+    def on_paper_table_moved(self, event: PaperTable.Moved) -> None:
+        """Say what is behind the cell."""
+        self._cell()
+
+    async def on_paper_table_opened(self, event: PaperTable.Opened) -> None:
+        """Show the runs behind the row."""
+        row = self.answer.table.rows[event.row]
+        open_runs = [item.subject.run for item in self.answer.open.get(event.row, ())]
+        names = sorted({*row.runs, *open_runs})
+        if names:
+            await self.rpat.show_runs(" or ".join(f"id={name}" for name in names))
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Keep the line about the cell."""
+        self.call_after_refresh(self._cell)
+
+    # ----------------------------------------------------------------- keys
+
+    def action_paper(self) -> None:
+        """Put the published numbers and the differences below ours, or take them away."""
+        self._ask(paper=not self.ask.paper)
+
+    def action_rule(self) -> None:
+        """Read results by the next rule."""
+        self._ask(rule=RULES[(RULES.index(self.ask.rule) + 1) % len(RULES)])
+
+    def action_basis(self) -> None:
+        """Let Mean and NRR rest on AutoAttack or on PGD-20."""
+        self._ask(robust="pgd20" if self.ask.robust == "aa" else "aa")
+
+    async def action_narrow(self) -> None:
+        """Ask what to keep: a data set, a norm, a network, a method."""
+        try:
+            found = await self.rpat.reader.read(kin.facets)
+        except RpatError as error:
+            self.rpat.say_in_bar(str(error))
+            return
+        words = [EVERYTHING, *(f"{column} {value}" for column, value in found)]
+        self.app.push_screen(Pick("show", words), self._narrow)
+
+    def _narrow(self, choice: str | None) -> None:
+        if choice == EVERYTHING:
+            self._ask(dataset="", norm="", model="", method="")
+        elif choice is not None:
+            column, _, value = choice.partition(" ")
+            self._ask(**{column: value})
+
+    def action_export(self) -> None:
+        """Ask for a format and write the table to a file."""
+        self.app.push_screen(Pick("export as", tuple(FORMATS)), self._export)
+
+    def _export(self, layout: str | None) -> None:
+        if layout is not None:
+            self.run_worker(self._write(layout), exclusive=False)
+
+    async def _write(self, layout: str) -> None:
+        """Write what `rpat table` would print; rows without numbers are left out."""
+        table = self.answer.table
+        table = replace(table, rows=tuple(row for row in table.rows if row.n))
+        out = io.StringIO()
+        exports.get(layout).write(table, out)
+        try:
+            path = await asyncio.to_thread(save, "table", FORMATS[layout], out.getvalue())
+        except RpatError as error:
+            self.app.notify(str(error), severity="error")
+            return
+        self.app.notify(str(path), title="written")
+
+    def action_copy(self) -> None:
+        """Copy the command that prints the same."""
+        self.rpat.copy(self.ask.command())

@@ -553,15 +553,19 @@ def measurements(
     method: str = "",
     checkpoint: str = "",
     select: str = "",
+    numbers: Sequence[int] | None = None,
 ) -> list[Measurement]:
     """Return each run's numbers at its checkpoints: the input of every table.
 
     Of a run with an averaged network, the averaged one is reported. `select` is a rule for the
-    best epoch (see `selection`) in the place of the one that chose while training.
+    best epoch (see `selection`) in the place of the one that chose while training; `numbers`
+    keeps some runs.
     """
     filters = {"p.dataset": dataset, "p.norm": norm, "p.model": model, "p.method": method}
     chosen = {column: value for column, value in filters.items() if value}
     clause = "".join(f" and {column} = ?" for column in chosen)
+    if numbers is not None:
+        clause += f" and p.n in ({', '.join(str(int(n)) for n in numbers)})"
     rows = _rows(db, f"{_MEASURED}{clause} order by p.n, e.t, e.id", list(chosen.values()))
     groups: dict[tuple[int, str], list[Json]] = {}
     for row in rows:

@@ -7,69 +7,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from rich.segment import Segment
-from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region
 from textual.message import Message
-from textual.strip import Strip
-from textual.widget import Widget
 
 from rpat_tui.charts.axes import Limits
 from rpat_tui.charts.canvas import GLYPHS
 from rpat_tui.charts.chart import Chart, Marker, Series, View
-from rpat_tui.charts.grid import COLOURS, ROLES, Grid
-from rpat_tui.charts.palette import DARK, LIGHT
+from rpat_tui.charts.grid import Grid
+from rpat_tui.widgets.painted import Painted
 
 SMOOTHING = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.99)
-CLASSES = {role: f"chart--{role}" for role in ROLES if role}
 NARROWEST = 1e-6
 """The part of the whole that a zoom shows at least."""
 
 
-def _colour_rules() -> str:
-    rules = []
-    for i in range(COLOURS):
-        for kind, more in (("series", ""), ("bold", "text-style: bold;"), ("band", "")):
-            share = " 55%" if kind == "band" else ""
-            rules.append(f".chart--{kind}-{i} {{ color: {DARK[i]}{share}; {more} }}")
-            rules.append(f"&:light .chart--{kind}-{i} {{ color: {LIGHT[i]}{share}; }}")
-    return "\n    ".join(rules)
-
-
-class ChartWidget(Widget, can_focus=True):
+class ChartWidget(Painted, can_focus=True):
     """Shows lines, answers to the keys of the chart pane, and tells where its crosshair is."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = set(CLASSES.values())
-    DEFAULT_CSS = f"""
-    ChartWidget {{
-        height: 1fr; width: 1fr; min-width: 8; min-height: 4;
-        .chart--axis, .chart--crosshair {{ color: $foreground 45%; }}
-        .chart--label, .chart--note {{ color: $foreground 65%; }}
-        .chart--title {{ color: $foreground; text-style: bold; }}
-        .chart--focus {{ color: $foreground; text-style: bold reverse; }}
-        .chart--reading {{ color: $foreground; text-style: bold; }}
-        .chart--line {{ color: $foreground 35%; }}
-        .chart--mark {{ color: $warning; }}
-    {_colour_rules()}
-    }}
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("m", "metrics", "Metrics"),
-        Binding("left_square_bracket", "smooth(-1)", "Less smooth", key_display="["),
-        Binding("right_square_bracket", "smooth(1)", "Smoother", key_display="]"),
-        Binding("plus,equals_sign", "zoom(0.5)", "Zoom in", key_display="+"),
-        Binding("minus", "zoom(2)", "Zoom out", key_display="-"),
-        Binding("h,left", "move(-1)", "Left", key_display="h"),
-        Binding("l,right", "move(1)", "Right", key_display="l"),
-        Binding("i", "inspect", "Inspect"),
-        Binding("escape", "leave", "Leave inspect", show=False),
-        Binding("Y", "log", "Log y"),
-        Binding("w", "axis", "X axis"),
-        Binding("f", "follow", "Follow live"),
-        Binding("b", "best", "Best markers"),
-        Binding("0", "reset", "Reset view"),
+        Binding("m", "metrics", "metrics"),
+        Binding("left_square_bracket", "smooth(-1)", "less smooth", key_display="["),
+        Binding("right_square_bracket", "smooth(1)", "smoother", key_display="]"),
+        Binding("plus,equals_sign", "zoom(0.5)", "zoom in", key_display="+", show=False),
+        Binding("minus", "zoom(2)", "zoom out", key_display="-", show=False),
+        Binding("h,left", "move(-1)", "left", key_display="h", show=False),
+        Binding("l,right", "move(1)", "right", key_display="l", show=False),
+        Binding("i", "inspect", "inspect"),
+        Binding("escape", "leave", "leave inspect", show=False),
+        Binding("Y", "log", "log y", show=False),
+        Binding("w", "axis", "x axis", show=False),
+        Binding("f", "follow", "follow live", show=False),
+        Binding("b", "best", "best markers", show=False),
+        Binding("0", "reset", "reset view"),
     ]
 
     @dataclass
@@ -112,9 +82,6 @@ class ChartWidget(Widget, can_focus=True):
         self._glyphs = _known(charts)
         self._view = View()
         self._following = True
-        self._grid: Grid | None = None
-        self._strips: list[Strip] = []
-        self._colours: dict[str, Style] | None = None
 
     # ------------------------------------------------------------- data
 
@@ -126,7 +93,7 @@ class ChartWidget(Widget, can_focus=True):
     @charts.setter
     def charts(self, name: str) -> None:
         self._glyphs = _known(name)
-        self._paint()
+        self.paint()
 
     @property
     def view(self) -> View:
@@ -164,12 +131,12 @@ class ChartWidget(Widget, can_focus=True):
         )  # fmt: skip
         if self._following:
             self._catch_up()
-        self._paint()
+        self.paint()
 
     def set_markers(self, markers: Sequence[Marker]) -> None:
         """Show other signs for learning-rate drops and best values."""
         self._chart.markers = tuple(markers)
-        self._paint()
+        self.paint()
 
     def set_crosshair(self, x: float | None) -> None:
         """Put the crosshair somewhere, as another chart says; posts nothing."""
@@ -269,7 +236,7 @@ class ChartWidget(Widget, can_focus=True):
         self._following = not self._following
         if self._following:
             self._catch_up()
-            self._paint()
+            self.paint()
 
     def action_best(self) -> None:
         """Show or hide the markers of best values."""
@@ -359,13 +326,9 @@ class ChartWidget(Widget, can_focus=True):
 
     def _look(self, **changes: Any) -> None:
         self._view = replace(self._view, **changes)
-        self._paint()
+        self.paint()
 
     # ------------------------------------------------------------- painting
-
-    def on_resize(self) -> None:
-        """Draw for the new size."""
-        self._paint()
 
     def on_focus(self) -> None:
         """Show the focus in the title."""
@@ -375,55 +338,9 @@ class ChartWidget(Widget, can_focus=True):
         """Take the sign of focus away."""
         self._look(focused=False)
 
-    def notify_style_update(self) -> None:
-        """Take the colours of a new theme."""
-        super().notify_style_update()
-        self._colours = None
-        self._strips = []  # the new colours are known only when it is drawn
-
-    def _styles(self) -> dict[str, Style]:
-        if self._colours is None:
-            self._colours = {
-                role: self.get_component_rich_style(name) for role, name in CLASSES.items()
-            }
-        return self._colours
-
-    def _made(self, grid: Grid, rows: Sequence[int] | None = None) -> list[Strip]:
-        styles, plain = self._styles(), self.rich_style
-        return [
-            Strip([Segment(text, styles.get(role, plain)) for text, role in grid.runs(y)],
-                  grid.width)
-            for y in (range(grid.height) if rows is None else rows)
-        ]  # fmt: skip
-
-    def _paint(self) -> None:
-        """Draw, and refresh the cells that differ from what is shown."""
-        width, height = self.size
-        if not (self.is_attached and width and height):
-            return
-        coloured = not self.app.no_color
-        grid = self._chart.paint(width, height, self._view, self._glyphs, coloured=coloured)
-        old, self._grid = self._grid, grid
-        if old is None or (old.width, old.height) != (width, height):
-            self._strips = self._made(grid)
-            self.refresh()
-            return
-        spans = grid.changes(old)
-        if not spans:
-            return
-        if self._strips:
-            changed = sorted({y for y, _, _ in spans})
-            for y, strip in zip(changed, self._made(grid, changed), strict=True):
-                self._strips[y] = strip
-        self.refresh(*(Region(x, y, size, 1) for y, x, size in spans))
-
-    def render_line(self, y: int) -> Strip:
-        """Return a row as it was last drawn."""
-        if not self._strips and self._grid is not None:
-            self._strips = self._made(self._grid)
-        if y < len(self._strips):
-            return self._strips[y]
-        return Strip.blank(self.size.width, self.rich_style)
+    def draw(self, width: int, height: int, *, coloured: bool) -> Grid:
+        """Draw the chart as it is looked at."""
+        return self._chart.paint(width, height, self._view, self._glyphs, coloured=coloured)
 
 
 def _known(charts: str) -> str:

@@ -27,6 +27,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from rpat.errors import RpatError
+from rpat_tui.charts.palette import DARK, LIGHT
 from rpat_tui.glyphs import UNICODE, Glyphs
 from rpat_tui.store.rows import Line
 from rpat_tui.widgets.columns import DEFAULT, FIXED, Cell, Placed, fit, place
@@ -34,8 +35,8 @@ from rpat_tui.widgets.columns import DEFAULT, FIXED, Cell, Placed, fit, place
 GUTTER = 3
 """Cells before the first column: the cursor, the mark, a space."""
 
-CURVES = 8
-"""Colours that runs are told apart by."""
+CURVES = len(DARK)
+"""Colours that runs are told apart by: those of their curves."""
 
 NEAR = 12
 """Cells between two changes that are sent along: going to the second costs as much."""
@@ -45,12 +46,6 @@ PATIENCE = 0.04
 
 FIRST_PATIENCE = 0.3
 """The same before anything was read; what is painted twice is sent twice."""
-
-_CURVES = (
-    ("#56b4e9", "#1b7fc0"), ("#e69f00", "#b36b00"), ("#00b283", "#007a59"),
-    ("#cc79a7", "#a8437c"), ("#f0e442", "#857a00"), ("#ee6c2b", "#c04a00"),
-    ("#5a8fe0", "#2a4fa8"), ("#a8a8a8", "#666666"),
-)  # fmt: skip
 
 
 class Source(Protocol):
@@ -188,7 +183,7 @@ class RunTable(Widget, can_focus=True):
     """ + "".join(
         f"& > .run-table--curve-{i} {{ color: {dark}; }}\n"
         f"&:light > .run-table--curve-{i} {{ color: {light}; }}\n"
-        for i, (dark, light) in enumerate(_CURVES)
+        for i, (dark, light) in enumerate(zip(DARK, LIGHT, strict=True))
     ) + "}"  # fmt: skip
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -14,7 +14,8 @@ from textual.pilot import Pilot
 from rpat_tui.charts.chart import Marker
 from rpat_tui.charts.grid import ROLES
 from rpat_tui.charts.palette import DARK, LIGHT
-from rpat_tui.widgets.chart import CLASSES, ChartWidget
+from rpat_tui.widgets.chart import ChartWidget
+from rpat_tui.widgets.painted import CLASSES
 from tests.tui.chart_app import ChartApp, series
 from tests.tui.terminal import Terminal, needs_a_pty
 

@@ -1,0 +1,124 @@
+"""Tests between two groups of seeds: Welch's t, paired where the seeds match, Holm's correction.
+
+Pure: values in, verdicts out. SciPy is imported when a p-value is asked for and not before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+LEAST = 3
+"""Seeds that each side of a test has at least."""
+LEVEL = 0.05
+"""What a corrected p-value lies below where a difference is called significant."""
+WELCH, PAIRED = "Welch's t", "paired t"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Test:
+    """What a test of `b` against `a` found; without a p-value, `reason` says why there is none.
+
+    `p` is two-sided. `corrected` is Holm's over all comparisons that are shown together.
+    """
+
+    diff: float | None
+    name: str = ""
+    n: tuple[int, int] = (0, 0)
+    t: float | None = None
+    df: float | None = None
+    p: float | None = None
+    corrected: float | None = None
+    reason: str = ""
+
+    @property
+    def significant(self) -> bool:
+        """Whether the corrected p-value lies below the level."""
+        return self.corrected is not None and self.corrected < LEVEL
+
+
+def compare(a: Mapping[int, float], b: Mapping[int, float]) -> Test:
+    """Test whether `b` differs from `a`; both are values by seed."""
+    n = (len(a), len(b))
+    if not a or not b:
+        return Test(diff=None, n=n, reason="nothing to compare")
+    diff = _mean(list(b.values())) - _mean(list(a.values()))
+    if min(n) < LEAST:
+        return Test(diff=diff, n=n, reason=f"n too small ({min(n)}): no test")
+    paired = a.keys() == b.keys()
+    if paired:
+        error, df = _paired([b[seed] - a[seed] for seed in a])
+    else:
+        error, df = _welch(list(a.values()), list(b.values()))
+    size = max(map(abs, (*a.values(), *b.values())))
+    if error <= 1e-12 * max(size, 1.0):
+        return Test(diff=diff, n=n, reason="no spread over seeds: no test")
+    t = diff / error
+    return Test(
+        diff=diff, name=PAIRED if paired else WELCH, n=n, t=t, df=df, p=two_sided(t, df)
+    )  # fmt: skip
+
+
+def two_sided(t: float, df: float) -> float:
+    """Return how likely a t at least as far from 0 is where nothing differs."""
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(df, -abs(t)))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number, step down, in the order given."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    corrected, highest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
+        corrected[i] = highest
+    return corrected
+
+
+def together(tests: Mapping[tuple[str, str], Test]) -> dict[tuple[str, str], Test]:
+    """Return tests that are shown together, each with its corrected p-value."""
+    known = {key: test.p for key, test in tests.items() if test.p is not None}
+    corrected = dict(zip(known, holm(list(known.values())), strict=True))
+    return {key: replace(test, corrected=corrected.get(key)) for key, test in tests.items()}
+
+
+def method(tests: Mapping[tuple[str, str], Test]) -> str:
+    """Say which tests were done: `paired t, Holm over 10 comparisons; * p < 0.05`."""
+    done = [test for test in tests.values() if test.p is not None]
+    if not done:
+        return ""
+    names = " and ".join(dict.fromkeys(test.name for test in done))
+    many = f"Holm over {len(done)} comparisons" if len(done) > 1 else "one comparison"
+    return f"{names}, two-sided, {many}; * p < {LEVEL:g}"
+
+
+def p_text(p: float) -> str:
+    """Return `p=.002`, `p<.001`."""
+    if p < 0.001:
+        return "p<.001"
+    return f"p={p:.3f}".replace("=0.", "=.") if p < 0.0995 else f"p={p:.2f}".replace("=0.", "=.")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _variance(values: Sequence[float]) -> float:
+    mean = _mean(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def _paired(differences: Sequence[float]) -> tuple[float, float]:
+    """Return the standard error of the mean difference, and the degrees of freedom."""
+    return math.sqrt(_variance(differences) / len(differences)), float(len(differences) - 1)
+
+
+def _welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
+    """Return the standard error of the difference, and Welch and Satterthwaite's freedom."""
+    one, other = _variance(a) / len(a), _variance(b) / len(b)
+    total = one + other
+    if total == 0:
+        return 0.0, 1.0
+    return math.sqrt(total), total**2 / (one**2 / (len(a) - 1) + other**2 / (len(b) - 1))

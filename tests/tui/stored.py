@@ -1,0 +1,81 @@
+"""A small home with runs that have curves and results, and the application on it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from bench.store import build
+from rpat_tui.app import RpatApp
+from rpat_tui.glyphs import ASCII, UNICODE
+from rpat_tui.home import Home
+
+Check = Callable[[Pilot[int], RpatApp], Awaitable[None]]
+
+
+def small_home(folder: Path) -> Home:
+    """Make three seeds each of PGD-AT, with RPAT, and TRADES; of the last, some are open.
+
+    r0001-r0003 PGD-AT, r0004-r0006 with RPAT, r0007 TRADES, r0008 running, r0009 queued.
+    """
+    build(folder / "home", 9, 12)
+    home = Home(folder / "home")
+    with sqlite3.connect(home.database) as db:
+        db.execute("delete from evaluations where run in (8, 9)")
+        db.execute("update runs set state = 'running', epoch = 4 where n = 8")
+        db.execute("update runs set state = 'queued', epoch = 0 where n = 9")
+        db.execute("update evaluations set robust = 40 + run / 10.0, clean = 80 + run / 7.0")
+        db.execute(
+            "update evaluations set robust = robust + 3 + run % 2 / 5.0 where run between 4 and 6"
+        )
+        db.execute("delete from evaluations where run = 7 and attack = 'aa'")
+    return home
+
+
+def drive(
+    home: Home, check: Check, size: tuple[int, int] = (120, 34), *, ascii_only: bool = False
+) -> None:
+    """Run a check against the application without a terminal."""
+
+    async def go() -> None:
+        app = RpatApp(
+            home, poll=0, glyphs=ASCII if ascii_only else UNICODE,
+            charts="ascii" if ascii_only else "braille",
+        )  # fmt: skip
+        async with app.run_test(size=size) as pilot:
+            await settle(pilot)
+            await check(pilot, app)
+
+    asyncio.run(go())
+
+
+async def settle(pilot: Pilot[int]) -> None:
+    """Wait until everything that was asked for has been read and drawn."""
+    for _ in range(3):
+        await pilot.app.workers.wait_for_complete()
+        await pilot.app.reader.read(lambda db: None)  # type: ignore[attr-defined]
+        await pilot.pause()
+
+
+async def press(pilot: Pilot[int], *keys: str) -> None:
+    """Press keys one after the other, each when the one before has had its effect."""
+    for key in keys:
+        await pilot.press(key)
+        await settle(pilot)
+
+
+def seen(app: RpatApp) -> str:
+    """Return what is on the screen."""
+    return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())
+
+
+def copied(app: RpatApp, patch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list that what is copied will be added to."""
+    said: list[str] = []
+    patch.setattr(app, "copy", said.append)
+    return said
