@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rpat_tui.home import Home
+from rpat_tui.keeping import labels, trash
 from rpat_tui.launch import control
 from rpat_tui.store import queue
 from rpat_tui.store.db import transaction
@@ -34,8 +35,12 @@ class Act:
     """Does it to one run; returns a line for people, raises `ConfigError`."""
     refuse: Callable[[Row], str] = lambda row: ""
     """Why it is not possible for a run; '' where it is."""
+    label: str = ""
+    """What the foot of a screen calls it where the title is long."""
     asks: str = ""
     """A question that must be answered with yes before; {} stands for the runs."""
+    typed: bool = False
+    """The id must be typed before: it cannot be taken back by the same key."""
 
     def words(self, rows: Sequence[Row]) -> str:
         """Return the equivalent command."""
@@ -73,8 +78,22 @@ def _is_not_queued(row: Row) -> str:
     )
 
 
-def _may_run(row: Row) -> str:
-    return f"{row['id']} is {row['state']}: stop it first" if row["state"] in OPEN else ""
+def _cannot_leave(row: Row) -> str:
+    if row["state"] in (*OPEN, "queued"):
+        return f"{row['id']} is {row['state']}: stop it first"
+    return ""
+
+
+def _cannot_archive(row: Row) -> str:
+    return f"{row['id']} is archived: u brings it back" if row["archived"] else _cannot_leave(row)
+
+
+def _is_not_archived(row: Row) -> str:
+    return "" if row["archived"] else f"{row['id']} is not archived: nothing to undo"
+
+
+def _delete(home: Home, db: sqlite3.Connection, n: int) -> str:
+    return "\n".join(trash.delete(home, db, trash.plan(home, db, [n])))
 
 
 def _pause(home: Home, db: sqlite3.Connection, n: int) -> str:
@@ -107,8 +126,8 @@ ACTS: dict[str, Act] = {
             asks="Kill {}? What came after the last checkpoint is lost.",
         ),
         Act(
-            name="pause", key="p", title="pause / resume", command="rpat pause",
-            refuse=_cannot_pause, do=_pause,
+            name="pause", key="p", title="pause / resume", label="pause/resume",
+            command="rpat pause", refuse=_cannot_pause, do=_pause,
         ),
         Act(
             name="requeue", key="r", title="requeue", command="rpat requeue",
@@ -121,11 +140,25 @@ ACTS: dict[str, Act] = {
             asks="Start {} again from the beginning? The checkpoints are moved aside.",
         ),
         Act(
-            name="first", key="K", title="first in the queue", command="rpat queue first",
+            name="archive", key="d", title="archive", command="rpat archive",
+            refuse=_cannot_archive, do=labels.archive,
+        ),
+        Act(
+            name="unarchive", key="u", title="undo archive", command="rpat unarchive",
+            refuse=_is_not_archived, do=labels.unarchive,
+        ),
+        Act(
+            name="delete", key="D", title="delete", command="rpat delete", refuse=_cannot_leave,
+            do=_delete, typed=True, asks="Delete {}? rpat undelete brings it back from the trash.",
+        ),
+        Act(
+            name="first", key="K", title="first in the queue", label="first",
+            command="rpat queue first",
             refuse=_is_not_queued, do=_first,
         ),
         Act(
-            name="last", key="J", title="last in the queue", command="rpat queue last",
+            name="last", key="J", title="last in the queue", label="last",
+            command="rpat queue last",
             refuse=_is_not_queued, do=_last,
         ),
     )

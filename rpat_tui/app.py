@@ -8,26 +8,37 @@ import signal
 import sys
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from rpat.errors import RpatError
-from rpat_tui.acts import Act
+from rpat_tui.acts import ACTS, Act
+from rpat_tui.estimate import forecast
+from rpat_tui.gauges import lines
 from rpat_tui.glyphs import UNICODE, Glyphs
 from rpat_tui.home import Home
 from rpat_tui.launch import worker
-from rpat_tui.launch.cards import Card, Driver
+from rpat_tui.launch.box import rules, survey
+from rpat_tui.launch.cards import Driver
 from rpat_tui.reader import Reader
+from rpat_tui.replay import Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
 from rpat_tui.widgets.bar import Bar, BarState
+from rpat_tui.widgets.plain import plain_driver
+from rpat_tui.widgets.runtable import RunTable
+
+SURVEY = 5.0
+"""Seconds between two looks at the cards."""
 
 ENSURE = 5.0
 """Seconds between two looks whether queued work has a worker."""
@@ -46,7 +57,7 @@ class RpatApp(App[int]):
         Binding("5", "mode('logs')", "logs", show=False),
         Binding("grave_accent", "previous", "previous screen", show=False),
         Binding("question_mark", "keys", "keys"),
-        Binding("colon", "command_palette", "commands", show=False),
+        Binding("ctrl+p,colon", "command_palette", "commands", show=False),
         Binding("ctrl+l", "repaint", "repaint", show=False),
         Binding("q", "leave", "quit"),
     ]
@@ -60,20 +71,25 @@ class RpatApp(App[int]):
         glyphs: Glyphs = UNICODE,
         stats: bool = False,
         poll: float = 1.0,
+        replay: Replay | None = None,
     ) -> None:
-        """Prepare a window on a home; `poll` seconds lie between two looks, 0 never looks."""
+        """Prepare a window on a home; `poll` seconds lie between two looks, 0 never looks.
+
+        A `replay` is what moves the runs of a demo; no worker is started then.
+        """
         from rpat_tui.screens.modes import MODES
 
-        super().__init__()
+        kind = self.get_driver_class()
+        super().__init__(driver_class=kind if glyphs is UNICODE else plain_driver(kind))
         self.home, self.readonly, self.charts, self.poll = home, readonly, charts, poll
-        self.stats, self.glyphs = stats, glyphs
+        self.stats, self.glyphs, self.replay = stats, glyphs, replay
         self.driver = Driver()
-        self.cards: list[Card] = []
+        self.machine: dict[str, Any] = {}
+        self.surveyed = float("-inf")
         self.reader = Reader(home)
         self.pulse = -1
         self.run_at_cursor: int | None = None
         self.marked: tuple[int, ...] = ()
-        self.remark = "read-only" if readonly else ""
         self.before = "runs"
         self.ensured = 0.0
         self._looking = False
@@ -87,10 +103,11 @@ class RpatApp(App[int]):
         """Answer signals, show the runs, begin to look."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
-            with suppress(NotImplementedError, RuntimeError, ValueError):
+            with suppress(RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._signalled, number)
         self.switch_mode("runs")
         if self.poll:
+            self.call_after_refresh(self.look)
             self.set_interval(self.poll, self.look)
             self.set_interval(1.0, self._guard)
 
@@ -104,6 +121,8 @@ class RpatApp(App[int]):
         try:
             termios.tcgetattr(sys.__stdin__.fileno() if sys.__stdin__ else 0)
         except (termios.error, OSError, ValueError):
+            if self.replay is not None:
+                self.replay.remove()
             os._exit(129)  # nothing of ours can be lost
 
     async def look(self) -> None:
@@ -112,6 +131,9 @@ class RpatApp(App[int]):
             return
         self._looking = True
         try:
+            if self.replay is not None:
+                await asyncio.to_thread(self.replay.tick)
+            await self._survey()
             pulse = await self.reader.pulse()
             if pulse != self.pulse:
                 self.pulse = pulse
@@ -122,23 +144,50 @@ class RpatApp(App[int]):
         finally:
             self._looking = False
 
+    async def _survey(self) -> None:
+        """Look at the cards, in a thread: a driver may take its time."""
+        if time.monotonic() - self.surveyed < SURVEY:
+            return
+        self.surveyed = time.monotonic()
+        cards = await asyncio.to_thread(self.driver.read)
+        found = await self.reader.read(lambda db: survey(db, cards, rules()))
+        if found != self.machine:
+            self.machine = found
+            self._bar = replace(self._bar, cards=_cards(found))
+            self.show_bar(self.screen)
+
     async def _renew(self) -> None:
-        counts, held = await self.reader.read(lambda db: (queries.counts(db), queue.holds(db)))
-        self._bar = BarState(
-            title=self.home.path.name, counts=counts, held=queue.ALL in held, remark=self.remark
+        slots = max(len(self.machine.get("cards", ())) or len(self.machine.get("cpu", ())), 1)
+        counts, held, ahead = await self.reader.read(
+            lambda db: (queries.counts(db), queue.holds(db), forecast(queries.workload(db, slots)))
         )
-        self._set_remark("read-only" if self.readonly else "")
+        ends = time.time() + ahead.total[1] if ahead.total is not None else None
+        self._bar = replace(
+            self._bar, counts=counts, held=queue.ALL in held, ends=_clock(ends),
+            remark=self._standing(),
+        )  # fmt: skip
+        self.show_bar(self.screen)
         screen = self.screen
         if isinstance(screen, Page):
             await screen.renew()
 
     def _ensure_worker(self) -> None:
         """Keep a worker alive while work is open, as foreground commands do."""
-        open_work = any(self._bar.counts.get(s) for s in ("queued", *queue.OPEN))
-        if self.readonly or not open_work or time.monotonic() - self.ensured < ENSURE:
+        open_work = any((self._bar.counts or {}).get(s) for s in ("queued", *queue.OPEN))
+        if (
+            self.readonly
+            or self.replay
+            or not open_work
+            or time.monotonic() - self.ensured < ENSURE
+        ):
             return
         self.ensured = time.monotonic()
         worker.ensure(self.home)
+
+    def _standing(self) -> str:
+        """Return what the bar always remarks."""
+        words = ["replayed recordings"] if self.replay is not None else []
+        return ", ".join([*words, *(["read-only"] if self.readonly else [])])
 
     # ----------------------------------------------------------------- the bar
 
@@ -147,11 +196,7 @@ class RpatApp(App[int]):
         self._set_remark(text)
 
     def _set_remark(self, text: str) -> None:
-        self.remark = text
-        self._bar = BarState(
-            title=self._bar.title, cards=self._bar.cards, counts=self._bar.counts,
-            held=self._bar.held, ends=self._bar.ends, remark=text, disk=self._bar.disk,
-        )  # fmt: skip
+        self._bar = replace(self._bar, remark=text)
         self.show_bar(self.screen)
 
     def show_bar(self, screen: Screen[Any]) -> None:
@@ -212,6 +257,12 @@ class RpatApp(App[int]):
 
         self.push_screen(Compose(like=n))
 
+    async def show_run(self, n: int) -> None:
+        """Put the cursor of the list, where it is in front, on a run that is new to it."""
+        await self.look()
+        for table in self.screen.query(RunTable):
+            table.seek(n)
+
     def carry_out(self, act: Act, rows: Sequence[dict[str, Any]]) -> None:
         """Do an act to runs in a thread; say what happened, and the equivalent command."""
         self.run_worker(
@@ -251,28 +302,62 @@ class RpatApp(App[int]):
 
     def places(self) -> list[str]:
         """Return the places that can be held back."""
-        return [queue.ALL, *(card.place for card in self.cards), "cpu:0"]
+        named = [card["place"] for card in self.machine.get("cards", ())]
+        return [queue.ALL, *named, *(cpu["slot"] for cpu in self.machine.get("cpu", ()))]
 
-    def cards_text(self) -> Text:
-        """Return a line for each card of the machine, or that there is none."""
-        if not self.cards:
-            return Text("no GPU that NVIDIA's driver shows: runs use the CPU", style="dim")
-        lines = []
-        for card in self.cards:
-            line = Text(f"{card.index:>2} {card.name or 'GPU'}  ")
-            if card.utilisation is not None:
-                filled = round(card.utilisation / 10)
-                line.append("█" * filled + "░" * (10 - filled) + f" {card.utilisation:3.0f}%  ")
-            if card.memory_mb and card.used_mb is not None:
-                line.append(f"{card.used_mb / 1024:.0f}/{card.memory_mb / 1024:.0f}G  ")
-            if card.temperature is not None:
-                line.append(f"{card.temperature:.0f}C  ")
-            if card.power_w is not None:
-                line.append(f"{card.power_w:.0f}W")
-            lines.append(line)
-        return Text("\n").join(lines)
+    def machine_text(self, width: int) -> Text:
+        """Return a line for each card and each place of the CPU."""
+        if not self.machine:
+            return Text("looking at the machine …", style="dim")
+        found = lines(self.machine, width, glyphs=self.glyphs is UNICODE)
+        return Text("\n").join(found)
 
     def copy(self, text: str) -> None:
         """Copy a text through the terminal, and show it for those whose terminal cannot."""
         self.copy_to_clipboard(text)
         self.notify(text, title="copied")
+
+    # ----------------------------------------------------------------- the palette
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Offer every action by its name: screens, acts, themes, sorting."""
+        for mode in ("runs", "queue", "compare", "table", "logs"):
+            yield SystemCommand(f"go to {mode}", f"screen {mode}", partial(self.action_mode, mode))
+        yield SystemCommand("compose", "new runs", self.action_compose)
+        if isinstance(screen, Page):
+            for act in ACTS.values():
+                yield SystemCommand(
+                    act.title, act.command, partial(self._palette_act, screen, act.name)
+                )
+        for theme in sorted(self.available_themes):
+            yield SystemCommand(f"theme {theme}", "colours", partial(setattr, self, "theme", theme))
+        yield SystemCommand("keys", "every key of this screen", self.action_keys)
+        yield SystemCommand("quit", "close the window; runs go on", self.action_leave)
+
+    def _palette_act(self, page: Page, name: str) -> None:
+        self.run_worker(page.action_act(name), exclusive=False)
+
+
+def _cards(found: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return what the bar says of each card."""
+    shown = []
+    for card in found["cards"]:
+        used, whole, others = card["used_mb"], card["memory_mb"], card["others_mb"]
+        both = used is not None and whole
+        foreign = f"{others / 1024:.0f}G" if others > 500 and not card["runs"] else ""
+        shown.append({
+            "index": card["index"],
+            "utilisation": card["utilisation"],
+            "used": f"{used / 1024:.0f}/{whole / 1024:.0f}G" if both else "",
+            "temperature": card["temperature_c"],
+            "runs": [run["id"] for run in card["runs"]],
+            "foreign": foreign,
+        })  # fmt: skip
+    return tuple(shown)
+
+
+def _clock(t: float | None) -> str:
+    if t is None:
+        return ""
+    form = "%a %H:%M" if t - time.time() > 64_800 else "%H:%M"
+    return time.strftime(form, time.localtime(t))

@@ -16,6 +16,7 @@ from rpat.config import DATASETS, RunConfig
 from rpat.data.locate import DOWNLOADABLE, locate, missing
 from rpat.errors import ConfigError
 from rpat.recipes import preset, recipe
+from rpat_tui.home import Home, data_folder, settings
 
 MAX_RUNS = 10_000
 
@@ -36,6 +37,75 @@ class Request:
     fixed: Mapping[str, Any] = field(default_factory=dict)  # dotted key -> value
     data_dir: Path | None = None  # where to look
     data_dir_given: bool = False  # somebody named it: then the data set must be there
+
+
+def request(
+    home: Home,
+    *,
+    method: str = "",
+    rpat: bool = False,
+    lam: str = "",
+    alpha: str = "",
+    rpat_form: str = "",
+    stack: Iterable[str] = (),
+    cutmix: bool = False,
+    preset: str = "",
+    model: str = "",
+    dataset: str = "",
+    data_dir: str | None = None,
+    val_split: int | None = None,
+    norm: str = "",
+    epsilon: str = "",
+    steps: int | None = None,
+    step_size: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    seeds: str = "",
+    mode: str | None = None,
+    evaluation: str | None = None,
+    changes: Iterable[str] = (),
+    device: str | None = None,
+) -> Request:
+    """Read what people write, in a command or in a form, into what is asked.
+
+    Raises `ConfigError` for what cannot be read.
+    """
+    if seed is not None and seeds:
+        raise ConfigError("--seed and --seeds are both given; keep one of them")
+    fixed = {
+        "data.val_n": val_split,
+        "attack.steps": steps,
+        "attack.step_size": step_size,
+        "optim.batch_size": batch_size,
+        "optim.lr": lr,
+        "mode": mode,
+        "eval.attack": evaluation,
+        "device": device,
+        "rpat.form": rpat_form or None,
+        "seed": seed,
+    }
+    axes = {
+        "threat.epsilon": words(epsilon),
+        "rpat.lam": words(lam),
+        "rpat.alpha": words(alpha),
+        "seed": read_seeds(seeds),
+    }
+    return Request(
+        methods=words(method),
+        wrappers=(*(("rpat",) if rpat else ()), *stack),
+        preset=preset,
+        datasets=words(dataset),
+        models=words(model),
+        norms=words(norm),
+        epochs=epochs or 0,
+        cutmix=cutmix,
+        axes={key: values for key, values in axes.items() if values},
+        fixed={k: v for k, v in fixed.items() if v is not None} | assignments(changes),
+        data_dir=data_folder(home, data_dir),
+        data_dir_given=data_dir is not None or settings()["data_dir"].origin != "default",
+    )
 
 
 def compose(request: Request) -> list[RunConfig]:
@@ -166,7 +236,7 @@ def assignments(texts: Iterable[str] | None) -> dict[str, str]:
     return out
 
 
-def seeds(text: str) -> tuple[str, ...]:
+def read_seeds(text: str) -> tuple[str, ...]:
     """Read `0-2`, `0,3,7` or a mixture of both."""
     out: list[str] = []
     for part in words(text):

@@ -32,7 +32,8 @@ class Ask:
     epsilon: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)  # dotted key -> value
     data_dir: Path | None = None
-    data_dir_given: bool = False
+    data_dir_given: bool = False  # somebody named it: then the data set must be there
+    data_dir_asked: bool = False  # this command named it: a run's own place does not count then
     normalize: str = ""
 
 
@@ -65,6 +66,8 @@ def of_run(
         subject=subject, data=config.data, model=config.model, seed=config.seed,
         batch_size=config.eval.batch_size, device=config.device, **own,
     ).override(_attack(config))  # fmt: skip
+    if ask.data_dir_asked:
+        as_trained = as_trained.override(find_data(config.data.name, ask.data_dir, True))
     job = _with_threat(as_trained, config, ask).override(_explicit(ask))
     if isinstance(job, EvalJob):
         job = job.override({"differs": ", ".join(differences(as_trained, job))})

@@ -184,6 +184,7 @@ def ask_of(
         normalize=normalize,
         data_dir=data_folder(find_home(home), data_dir),
         data_dir_given=data_dir is not None or settings()["data_dir"].origin != "default",
+        data_dir_asked=data_dir is not None,
         fixed={k: v for k, v in fixed.items() if v is not None} | compose.assignments(changes),
     )
 
@@ -265,7 +266,7 @@ def _is_name(word: str, home: str | None) -> bool:
 
 def print_jobs(jobs: list[Any], json: bool) -> None:
     """Print the exact settings of jobs; nothing is made."""
-    from rpat_tui.cli.plan import describe_values
+    from rpat_tui.wording import describe_values
 
     if json:
         print_json([job.to_dict() for job in jobs])

@@ -46,7 +46,7 @@ def rerun(
         raise ConfigError("--seed and --seeds are both given; keep one of them")
     if code not in ("now", "frozen"):
         raise ConfigError(f"--code {code} does not exist; choose now or frozen")
-    wanted = [seed] if seed is not None else [int(word) for word in compose.seeds(seeds)]
+    wanted = [seed] if seed is not None else [int(word) for word in compose.read_seeds(seeds)]
     with reading(home) as (place, db):
         numbers = anew.rerun(
             place, db, queries.find(db, runs), seeds=wanted,

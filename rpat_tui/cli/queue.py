@@ -98,45 +98,18 @@ def run(
 
     Example: rpat run --method pgd-at,mart --rpat --seeds 0-2 --dataset cifar10
     """
-    from rpat.errors import ConfigError
     from rpat_tui import compose
-    from rpat_tui.home import data_folder, find_home, settings
+    from rpat_tui.home import find_home, settings
 
-    if seed is not None and seeds:
-        raise ConfigError("--seed and --seeds are both given; keep one of them")
     place = find_home(home)
-    fixed = {
-        "data.val_n": val_split,
-        "attack.steps": steps,
-        "attack.step_size": step_size,
-        "optim.batch_size": batch_size,
-        "optim.lr": lr,
-        "mode": mode,
-        "eval.attack": evaluation,
-        "device": device,
-        "rpat.form": rpat_form or None,
-        "seed": seed,
-    }
-    axes = {
-        "threat.epsilon": compose.words(epsilon),
-        "rpat.lam": compose.words(lam),
-        "rpat.alpha": compose.words(alpha),
-        "seed": compose.seeds(seeds),
-    }
-    request = compose.Request(
-        methods=compose.words(method),
-        wrappers=(*(("rpat",) if rpat else ()), *(stack or ())),
-        preset=preset,
-        datasets=compose.words(dataset),
-        models=compose.words(model),
-        norms=compose.words(norm),
-        epochs=epochs or 0,
-        cutmix=cutmix,
-        axes={key: values for key, values in axes.items() if values},
-        fixed={k: v for k, v in fixed.items() if v is not None} | compose.assignments(changes),
-        data_dir=data_folder(place, data_dir),
-        data_dir_given=data_dir is not None or settings()["data_dir"].origin != "default",
-    )
+    request = compose.request(
+        place,
+        method=method, rpat=rpat, lam=lam, alpha=alpha, rpat_form=rpat_form, stack=stack or (),
+        cutmix=cutmix, preset=preset, model=model, dataset=dataset, data_dir=data_dir,
+        val_split=val_split, norm=norm, epsilon=epsilon, steps=steps, step_size=step_size,
+        epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, seeds=seeds, mode=mode,
+        evaluation=evaluation, changes=changes or (), device=device,
+    )  # fmt: skip
     configs = compose.compose(request)
     if dry_run:
         from rpat_tui.cli.plan import show_plan
@@ -161,31 +134,16 @@ def _start(
     json: bool,
     reuse: bool = False,
 ) -> None:
-    from dataclasses import replace
-
-    from rpat_tui.compose import needs
-    from rpat_tui.launch import frozen, worker
+    from rpat_tui.launch import enqueue
     from rpat_tui.store import db as database
-    from rpat_tui.store import index, queries
+    from rpat_tui.store import queries
 
+    command = shlex.join(["rpat", *sys.argv[1:]])
     with database.opened(home) as db:
-        before = queries.runs(db, numbers=queries.find(db, after)) if after else []
-        wish = replace(wish, after=tuple(row["uid"] for row in before))
-        needed = [fingerprint for config in configs for fingerprint, _ in needs(config)]
-        there = queries.usable(db, needed)  # teachers that need not be trained again
-        configs = [config for config in configs if config.fingerprint() not in there]
-        twins = queries.twins(db, [config.fingerprint() for config in configs])
-        if reuse:
-            _say_reused(twins)
-            index.want_evaluations(db, configs, twins)
-            configs = [config for config in configs if config.fingerprint() not in twins]
-        elif twins:
-            remark(_twins_remark(twins))
-        provenance = frozen.provenance(home, shlex.join(["rpat", *sys.argv[1:]]))
-        numbers = index.enqueue(home, db, configs, wish, provenance)
-        if reuse:
-            numbers = sorted([*numbers, *(twin["n"] for twin in twins.values())])
-        worker.ensure(home)
+        queued = enqueue.start(home, db, configs, wish, command, after=after, reuse=reuse)
+        for text in queued.remarks:
+            remark(text)
+        numbers = queued.numbers
         if json:
             print_json([queries.public(row) for row in queries.runs(db, numbers=numbers)])
         if detach:
@@ -195,19 +153,6 @@ def _start(
     from rpat_tui.cli.live import follow
 
     raise typer.Exit(follow(home, numbers, quiet=json))
-
-
-def _say_reused(twins: dict[str, Any]) -> None:
-    words = {"done": "has trained this", "queued": "is queued for this"}
-    for twin in twins.values():
-        remark(f"{twin['id']} {words.get(twin['state'], 'is training this')}")
-
-
-def _twins_remark(twins: dict[str, Any]) -> str:
-    first, *others = twins.values()
-    more = f" (and {len(others)} more)" if others else ""
-    done = "has trained" if first["state"] == "done" else f"is {first['state']} for"
-    return f"{first['id']} {done} the same{more}; --reuse takes it instead of training again"
 
 
 def stop(runs: Runs, home: HomeOption = None) -> None:

@@ -138,7 +138,7 @@ def _explain_preset(preset: Any) -> None:
     import textwrap
 
     from rpat import published, recipes
-    from rpat_tui.cli.plan import describe
+    from rpat_tui.wording import describe
 
     say(f"{preset.name}: {preset.about}\n")
     say(textwrap.fill(preset.note, 96) + "\n")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rpat_tui.cli.output import figure, plain_table
+from rpat_tui.sentences import attack_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -13,18 +14,6 @@ if TYPE_CHECKING:
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 SIGNS = {"error": "✗", "warning": "!", "note": "·"}
-NAMES = {
-    "aa": "AutoAttack", "fgsm": "FGSM", "apgd-ce": "APGD-CE", "apgd-t": "APGD-T",
-    "fab-t": "FAB-T", "square": "Square",
-}  # fmt: skip
-
-
-def attack_name(e: dict[str, Any]) -> str:
-    """Return an attack as papers write it."""
-    if e["attack"] != "pgd":
-        return str(NAMES.get(e["attack"], e["attack"]))
-    restarts = f" x{e['restarts']}" if e.get("restarts", 1) > 1 else ""
-    return f"PGD-{e['steps']}{restarts}"
 
 
 def evaluation_table(found: Sequence[dict[str, Any]]) -> Table:

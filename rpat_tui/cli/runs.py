@@ -207,8 +207,8 @@ def _print_run(row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None
     from rich.text import Text
 
     from rpat.config import RunConfig
-    from rpat_tui.cli.plan import describe, describe_values
     from rpat_tui.cli.results import evaluation_table, finding_lines
+    from rpat_tui.wording import describe, describe_values
 
     out = console()
     about = {"eval": "evaluation of ", "study": "study of "}.get(row["kind"], "")
@@ -303,6 +303,7 @@ def _has_ended(home: str | None, n: int) -> bool:
 
 def _print_log(folder: RunDir, position: dict[Path, int]) -> None:
     from rpat import journal
+    from rpat_tui.sentences import sentence
 
     for attempt in folder.attempts():
         if attempt.path not in position:
@@ -319,44 +320,6 @@ def _print_log(folder: RunDir, position: dict[Path, int]) -> None:
                 position[attempt.output] = stream.tell()
         except FileNotFoundError:
             continue
-
-
-def sentence(record: dict[str, Any]) -> str:
-    """Return a journal record as a line for people; '' for what nobody wants to read."""
-    from rpat_tui.cli.results import attack_name
-
-    kind = record["kind"]
-    if kind == "begin":
-        torch = record["versions"]["torch"]
-        return f"begins at step {record['from_step']} on {record['device_name']}, torch {torch}"
-    if kind == "notice" and record["what"] == "data":
-        return f"{record['train']} training and {record['test']} test images ({record['source']})"
-    if kind == "notice":
-        return str(record.get("text", ""))
-    if kind == "epoch":
-        v = record["values"]
-        parts = [f"epoch {record['epoch']}", f"loss {figure(v.get('train/loss'), 4)}"]
-        for name, key, digits in (
-            ("clean", "test/clean_acc", 2), ("PGD", "test/pgd_acc", 2),
-            ("logit MSE", "test/logit_mse", 5), ("lr", "lr", 4),
-        ):  # fmt: skip
-            parts.append(f"{name} {figure(v.get(key), digits)}")
-        return "  ".join([*parts, f"{duration(v.get('time/epoch_s'))}"])
-    if kind == "log":
-        return str(record.get("stage", ""))
-    if kind == "eval":
-        attack = attack_name(record)
-        where = f"{record['checkpoint']} (epoch {record['epoch']})"
-        return (
-            f"{where}: clean {figure(record['clean'], 2)}  {attack} {figure(record['robust'], 2)}"
-        )
-    sentences = {
-        "nonfinite": f"not finite: {', '.join(record.get('names', []))}",
-        "stop": f"saved and stopped ({record.get('word', '')})",
-        "end": "done",
-        "error": f"{record.get('reason', '')}: {record.get('message', '')}",
-    }
-    return sentences.get(kind, "")
 
 
 def metrics(

@@ -215,7 +215,7 @@ def _rows(
         models=compose.words(model),
         norms=compose.words(norm),
         epochs=epochs,
-        seeds=compose.seeds(seeds),
+        seeds=compose.read_seeds(seeds),
         fixed={"eval.attack": measured, **compose.assignments(changes)},
         data_dir=data_folder(find_home(home), data_dir),
         data_dir_given=data_dir is not None or settings()["data_dir"].origin != "default",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rpat_tui.cli.output import HomeOption
+
+if TYPE_CHECKING:
+    from rpat_tui.app import RpatApp
 
 CHARTS = ("auto", "braille", "block", "ascii")
 COLOURS = {"auto": "", "16": "standard", "256": "256", "true": "truecolor"}
@@ -26,6 +29,10 @@ def tui(
     ] = False,
     stats: Annotated[
         bool, typer.Option("--stats", help="Show what the window costs: bytes, queries.")
+    ] = False,
+    demo: Annotated[
+        bool,
+        typer.Option("--demo", help="Replay recorded runs in a home that is deleted afterwards."),
     ] = False,
     home: HomeOption = None,
 ) -> None:
@@ -58,20 +65,46 @@ def tui(
 
     save_bytes()
     signs = glyphs_for(sys.__stderr__.encoding)
-    if os.environ.get("TERM") == "linux" or charts == "ascii":
+    if charts == "ascii" or os.environ.get("TERM") == "linux" or _is_posix():
         signs = ASCII
+    replay = None
+    if demo:
+        from rpat_tui.replay import Replay
+
+        replay = Replay.somewhere()
     app = RpatApp(
-        find_home(home),
+        replay.home if replay else find_home(home),
+        replay=replay,
         readonly=readonly,
         charts=("braille" if signs is UNICODE else "ascii") if charts == "auto" else charts,
         glyphs=signs,
         stats=stats,
     )
+    try:
+        raise typer.Exit(_run(app, theme, mouse=not no_mouse))
+    finally:
+        if replay is not None:
+            replay.remove()
+
+
+def _is_posix() -> bool:
+    """Return whether the locale that was asked for knows no more than ASCII.
+
+    Python itself writes UTF-8 then; a terminal that was set up so may not read it.
+    """
+    asked = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    return asked in ("C", "POSIX")
+
+
+def _run(app: RpatApp, theme: str, *, mouse: bool) -> int:
+    from rpat.errors import ConfigError
+    from rpat.knobs import unknown
+
     if theme:
         if theme not in app.available_themes:
             raise ConfigError(f"--theme {unknown(theme, app.available_themes)}")
         app.theme = theme
-    raise typer.Exit(app.run(mouse=not no_mouse) or 0)
+    return app.run(mouse=mouse) or 0
 
 
 def register(app: typer.Typer) -> None:

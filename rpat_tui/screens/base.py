@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Footer
 
 from rpat_tui.acts import ACTS, Act
-from rpat_tui.screens.ask import Ask
+from rpat_tui.screens.ask import Ask, Line
 from rpat_tui.store import queries, queue
 from rpat_tui.widgets.bar import Bar
 
@@ -19,9 +19,18 @@ if TYPE_CHECKING:
     from rpat_tui.app import RpatApp
 
 
-def act_bindings(*names: str) -> list[BindingType]:
-    """Return bindings for acts by their names; each key calls `action_act`."""
-    return [Binding(ACTS[n].key, f"act('{n}')", ACTS[n].title) for n in names]
+def act_bindings(*names: str, hidden: Collection[str] = ()) -> list[BindingType]:
+    """Return bindings for acts by their names; each key calls `action_act`.
+
+    Those that are `hidden` are left out of the line at the foot, which must fit in 80 columns.
+    """
+    return [
+        Binding(
+            act.key, f"act('{act.name}')", act.label or act.title, tooltip=act.title,
+            show=act.name not in hidden,
+        )
+        for act in map(ACTS.__getitem__, names)
+    ]  # fmt: skip
 
 
 class Page(Screen[None]):
@@ -42,7 +51,7 @@ class Page(Screen[None]):
 
     def body(self) -> ComposeResult:
         """Yield what lies between bar and footer."""
-        raise NotImplementedError
+        raise AssertionError("a screen says what it shows")
 
     async def renew(self) -> None:
         """Read what is shown again; called when the database has changed, and at first."""
@@ -72,6 +81,12 @@ class Page(Screen[None]):
             self.app.notify(f"{act.title}: this window is read-only", severity="warning")
         elif reason := act.reason(rows):
             self.app.notify(reason, severity="warning")
+        elif act.typed:
+            ids = " ".join(str(row["id"]) for row in rows)
+            self.app.push_screen(
+                Line(act.asks.format(ids), hint=f"type {ids} to do it, esc cancels"),
+                lambda text: self._answered(text == ids, act, rows),
+            )
         elif act.asks:
             names = ", ".join(str(row["id"]) for row in rows[:5]) + (" …" if len(rows) > 5 else "")
             self.app.push_screen(

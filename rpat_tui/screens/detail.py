@@ -31,9 +31,11 @@ class Detail(Page):
     """A run on top of the screen it was opened from; escape goes back."""
 
     DEFAULT_CSS = """
-    Detail { 
-        #charts { width: 3fr; } 
-        #facts { width: 2fr; min-width: 36; border-left: solid $panel; padding: 0 1; }
+    Detail {
+        #charts { width: 3fr; }
+        #facts { width: 2fr; min-width: 36; border-left: solid $panel; padding: 0 1;
+                 scrollbar-size-vertical: 1; scrollbar-color: $panel;
+                 scrollbar-background: $background; }
         ChartWidget { height: 1fr; }
         #card { height: auto; border: round $error; padding: 0 1; display: none; }
         #card.-open { display: block; }
@@ -41,7 +43,9 @@ class Detail(Page):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "back"),
-        *act_bindings("stop", "kill", "pause", "requeue", "restart"),
+        *act_bindings(
+            "stop", "kill", "pause", "requeue", "restart", hidden=("kill", "requeue", "restart")
+        ),
         Binding("L", "log", "log"),
         Binding("y", "copy", "copy"),
     ]
@@ -95,7 +99,7 @@ class Detail(Page):
         text = describe_run(db, self.n)
         text.append("\n\n")
         for section, values in queries.config_of(db, self.n).items():
-            if not isinstance(values, dict):
+            if not isinstance(values, dict) or not values:
                 continue
             text.append(f"{section}\n", style="bold")
             for key, value in values.items():

@@ -19,6 +19,8 @@ class Keys(ModalScreen[None]):
     Keys { align: center middle; background: $background 60%; }
     Keys > .box { width: 78; max-width: 98%; height: 90%; border: round $primary; padding: 0 1;
                   background: $surface; }
+    Keys VerticalScroll { scrollbar-size-vertical: 1; scrollbar-color: $panel;
+                          scrollbar-background: $surface; }
     Keys Input { height: 1; border: none; padding: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -53,6 +55,8 @@ class Keys(ModalScreen[None]):
         for title, rows in self.groups:
             found = [r for r in rows if text in r[0].lower() or text in r[1].lower()]
             if found:
+                if table.row_count:
+                    table.add_row("", "")
                 table.add_row("", title, style="dim")
             for key, what in found:
                 table.add_row(key, what)
@@ -64,6 +68,8 @@ def groups(screen: Screen[Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     places: list[tuple[str, Any]] = [("this screen", screen)]
     kinds: set[type] = set()
     for widget in screen.query("*"):
+        if isinstance(widget, Input):  # its keys are those of any line of text
+            continue
         if widget.can_focus and type(widget).BINDINGS and type(widget) not in kinds:
             kinds.add(type(widget))
             places.append((_name(type(widget)), widget))
@@ -81,7 +87,7 @@ def _rows(owner: Any) -> list[tuple[str, str]]:
     for binding in own:
         if isinstance(binding, Binding) and binding.description:
             shown = " ".join(_key(key) for key in (binding.key_display or binding.key).split(","))
-            rows.append((shown, binding.description))
+            rows.append((shown, binding.tooltip or binding.description))
     return rows
 
 

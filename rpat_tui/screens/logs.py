@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -13,6 +15,7 @@ from textual.widgets import Input, Static
 from rpat.rundir import RunDir
 from rpat_tui.screens.base import Page
 from rpat_tui.screens.failure import failure_text
+from rpat_tui.sentences import sentence
 from rpat_tui.store import queries
 from rpat_tui.store.queue import name_of
 from rpat_tui.widgets.tail import Tail
@@ -20,11 +23,28 @@ from rpat_tui.widgets.tail import Tail
 ERROR = re.compile(r"Traceback|Error\b|CUDA out of memory|Killed", re.IGNORECASE)
 
 
+def reported(line: str) -> str:
+    """Return a line of a journal in words."""
+    try:
+        record = json.loads(line)
+        when = time.strftime("%H:%M:%S", time.localtime(record["t"]))
+        values = record.get("values") if record["kind"] == "log" else None
+        said = sentence(record)
+        if values and not said:
+            said = f"step {record['step']}  " + "  ".join(
+                f"{name} {value:.4g}" for name, value in values.items() if value is not None
+            )
+        return f"{when}  {said or record.get('what') or record['kind']}"
+    except (ValueError, KeyError, TypeError):
+        return line
+
+
 class LogsScreen(Page):
     """The output of the run at the cursor of the list; `<` and `>` go to other attempts."""
 
     DEFAULT_CSS = """
     LogsScreen #head { height: 1; padding: 0 1; color: $text-muted; }
+    LogsScreen Tail { margin: 0 1; }
     LogsScreen #card { height: auto; max-height: 10; padding: 0 1; border: round $error;
                        display: none; }
     LogsScreen #card.-open { display: block; }
@@ -32,11 +52,12 @@ class LogsScreen(Page):
     LogsScreen #search.-open { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f", "follow", "follow"),
+        Binding("f", "follow", "follow", tooltip="follow the end, or stay"),
+        Binding("o", "source", "journal/output"),
         Binding("slash", "search", "search"),
         Binding("n", "next(False)", "next hit"),
-        Binding("N", "next(True)", "hit before"),
-        Binding("e", "error", "first error"),
+        Binding("N", "next(True)", "hit before", show=False),
+        Binding("e", "error", "error", tooltip="first line that looks like an error"),
         Binding("less_than_sign", "attempt(-1)", "attempt before", show=False),
         Binding("greater_than_sign", "attempt(1)", "attempt after", show=False),
         Binding("escape", "close", "close", show=False),
@@ -48,6 +69,7 @@ class LogsScreen(Page):
         self.n: int | None = None
         self.attempt = 0
         self.pattern: re.Pattern[str] | None = None
+        self.journal = True
 
     def body(self) -> ComposeResult:
         """A line about the run, its card where it failed, its output."""
@@ -87,9 +109,14 @@ class LogsScreen(Page):
         attempts = RunDir(self.rpat.home.runs / name_of(n)).attempts()
         if attempts:
             self.attempt = max(1, min(self.attempt or len(attempts), len(attempts)))
-            self.tail.open(attempts[self.attempt - 1].output)
+            at = attempts[self.attempt - 1]
+            if self.journal:
+                self.tail.open(at.journal, reported)
+            else:
+                self.tail.open(at.output)
         shown = f"attempt {self.attempt} of {len(attempts)}" if attempts else "not started yet"
-        head = f"{row['id']} {row['method']}  {row['state']}  {shown}"
+        what = "what it reported (o: printed)" if self.journal else "what it printed (o: reported)"
+        head = f"{row['id']} {row['method']}  {row['state']}  {shown}  {what}"
         self.query_one("#head", Static).update(head, layout=False)
         home = self.rpat.home
         text = await self.rpat.reader.read(lambda db: failure_text(home, db, n))
@@ -101,6 +128,12 @@ class LogsScreen(Page):
     async def action_attempt(self, by: int) -> None:
         """Show another attempt's output."""
         self.attempt = max(1, self.attempt + by)
+        if self.n is not None:
+            await self._open()
+
+    async def action_source(self) -> None:
+        """Show what the run printed in the place of what it reported, or the other way round."""
+        self.journal = not self.journal
         if self.n is not None:
             await self._open()
 

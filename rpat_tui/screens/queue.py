@@ -14,11 +14,14 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from rpat_tui.estimate import forecast
+from rpat_tui.glyphs import COLOURS, Glyphs
 from rpat_tui.screens.base import Page, act_bindings
 from rpat_tui.screens.pick import Pick
 from rpat_tui.store import queries, queue
 from rpat_tui.store.db import transaction
-from rpat_tui.store.queue import OPEN
+
+WIDE = 100
+"""Columns from which on there is room for long descriptions."""
 
 
 class QueueScreen(Page):
@@ -27,13 +30,23 @@ class QueueScreen(Page):
     DEFAULT_CSS = """
     QueueScreen #cards { height: auto; max-height: 12; padding: 0 1; border-bottom: solid $panel; }
     QueueScreen #head { height: 1; padding: 0 1; color: $text-muted; }
-    QueueScreen OptionList { height: 1fr; border: none; padding: 0 1; }
+    QueueScreen #columns { height: 1; padding: 0 1; color: $text-muted; text-style: bold;
+                           text-wrap: nowrap; }
+    QueueScreen OptionList { height: 1fr; border: none; padding: 0 1; background: transparent;
+                             text-wrap: nowrap; text-overflow: ellipsis; }
+    QueueScreen OptionList:focus { border: none; }
+    QueueScreen OptionList > .option-list--option-highlighted,
+    QueueScreen OptionList:focus > .option-list--option-highlighted {
+        background: $primary 30%; color: $foreground;
+    }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        *act_bindings("first", "last", "pause", "stop", "kill", "requeue"),
-        Binding("plus", "priority(10)", "priority up", key_display="+"),
-        Binding("minus", "priority(-10)", "priority down", key_display="-"),
-        Binding("P", "drain", "hold / release"),
+        *act_bindings(
+            "first", "last", "pause", "stop", "kill", "requeue", hidden=("kill", "requeue")
+        ),
+        Binding("plus", "priority(10)", "priority up", key_display="+", show=False),
+        Binding("minus", "priority(-10)", "priority down", key_display="-", show=False),
+        Binding("P", "drain", "hold/release", tooltip="hold everything back, or release it"),
         Binding("a", "avoid", "hold a place", show=False),
         Binding("enter", "open", "open", show=False),
         Binding("j", "move(1)", "down", show=False),
@@ -44,11 +57,13 @@ class QueueScreen(Page):
         super().__init__()
         self.numbers: list[int] = []
         self.shown: list[Text] = []
+        self.machine = Text()
 
     def body(self) -> ComposeResult:
         """Cards on top, the queue below."""
         yield Static("", id="cards", markup=False)
         yield Static("", id="head", markup=False)
+        yield Static("", id="columns", markup=False)
         yield OptionList(id="queue", markup=False)
 
     @property
@@ -65,7 +80,9 @@ class QueueScreen(Page):
         """Read the queue again; the cursor stays on its run."""
         before = self.chosen()
         rows, held, why, ahead = await self.rpat.reader.read(_read)
-        texts = [_line(number, row, why, ahead) for number, row in enumerate(rows, 1)]
+        signs, room = self.rpat.glyphs, 34 if self.size.width >= WIDE else 20
+        texts = [_line(number, row, why, ahead, signs, room) for number, row in enumerate(rows, 1)]
+        self.query_one("#columns", Static).update(_columns(room), layout=False)
         self.numbers = [row["n"] for row in rows]
         if texts != self.shown:
             self.shown = texts
@@ -83,7 +100,10 @@ class QueueScreen(Page):
         if ahead.total is not None:
             head += f"   all done ~{_clock(ahead.total[1])}"
         self.query_one("#head", Static).update(head, layout=False)
-        self.query_one("#cards", Static).update(self.rpat.cards_text())
+        machine = self.rpat.machine_text(self.size.width - 2)
+        if machine != self.machine:
+            self.machine = machine
+            self.query_one("#cards", Static).update(machine)
 
     def action_move(self, by: int) -> None:
         """Move the cursor."""
@@ -131,26 +151,32 @@ def _read(db: Any) -> tuple[list[dict[str, Any]], dict[str, str], dict[int, str]
     )
 
 
-def _line(number: int, row: dict[str, Any], why: dict[int, str], ahead: Any) -> Text:
+def _columns(room: int) -> str:
+    what = "what".ljust(room)
+    return (
+        f"{'#':>3} {'state':<10} {'id':<6}{'prio':>4}  {what} {'done':>8}  {'ends':<7} where, why"
+    )
+
+
+def _line(
+    number: int, row: dict[str, Any], why: dict[int, str], ahead: Any, signs: Glyphs, room: int
+) -> Text:
     text = Text(no_wrap=True, overflow="ellipsis")
-    running = row["state"] in OPEN
-    sign, colour = ("●", "cyan") if running else ("‖", "yellow") if row["state"] == "paused" else (
-        "◌", "dim",
-    )  # fmt: skip
-    text.append(f"{number:>3} {sign} ", style=colour)
-    text.append(f"{row['id']} ", style="bold")
+    state = f"{signs.states[row['state']]} {row['state']}"
+    text.append(f"{number:>3} {state:<10} ", style=COLOURS[row["state"]])
+    text.append(f"{row['id']:<6}", style="bold")
     text.append(f"{row['priority']:>4}  ")
     what = row["method"] + ("+rpat" if row["rpat"] else "")
     kind = "" if row["kind"] == "train" else f"{row['kind']} of {row['parent'] or 'a file'} "
-    text.append(f"{kind}{what} {row['dataset']} s{row['seed']}".ljust(34)[:34])
+    text.append(f"{kind}{what} {row['dataset']} s{row['seed']}".ljust(room)[:room])
     progress = f"{row['epoch']}/{row['epochs']}" if row["epochs"] else row["stage"]
-    text.append(f" {progress:>9} ")
-    ends = ahead.ends.get(row["n"])
-    text.append(f" ends ~{_clock(ends[1])}" if ends else " ends –", style="dim")
+    text.append(f" {progress:>8}  ")
+    ends = None if row["state"] == "lost" else ahead.ends.get(row["n"])
+    text.append(f"{f'~{_clock(ends[1])}' if ends else signs.missing:<7}", style="dim")
     if row["slot"]:
-        text.append(f"  {row['slot']}", style="dim")
+        text.append(f" {row['slot']}", style="dim")
     if row["n"] in why:
-        text.append(f"  {why[row['n']]}", style="yellow")
+        text.append(f" {why[row['n']]}", style="yellow")
     return text
 
 

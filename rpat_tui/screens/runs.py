@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,10 +14,14 @@ from textual.widgets import Input, Static
 from rpat.errors import ConfigError
 from rpat_tui.charts.chart import Marker, Series
 from rpat_tui.charts.palette import Palette
+from rpat_tui.home import Home
+from rpat_tui.keeping import labels
+from rpat_tui.screens.ask import Line as AskLine
 from rpat_tui.screens.base import Page, act_bindings
 from rpat_tui.screens.details import describe_run
 from rpat_tui.screens.pick import Pick
 from rpat_tui.store import curves
+from rpat_tui.store.queue import name_of
 from rpat_tui.store.rows import Line
 from rpat_tui.store.window import SORTS, Query
 from rpat_tui.widgets.chart import ChartWidget
@@ -37,6 +41,9 @@ METRICS: dict[str, tuple[str, ...]] = {
 
 OVERLAY = {"accuracy": ("test/pgd_acc",), "logit MSE": ("test/logit_mse",)}
 """Of several runs a chart shows one curve each."""
+
+TITLES = {"accuracy": "PGD accuracy"}
+"""What such a chart is called where the choice says more than is shown."""
 
 
 class RunsScreen(Page):
@@ -61,17 +68,24 @@ class RunsScreen(Page):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "app.compose", "new"),
-        Binding("c", "clone", "clone", show=False),
-        *act_bindings("stop", "kill", "pause", "requeue", "restart"),
+        Binding("n", "app.compose", "new", tooltip="compose new runs"),
+        Binding("c", "clone", "new one like this", show=False),
+        *act_bindings(
+            "stop", "kill", "pause", "requeue", "restart", hidden=("kill", "requeue", "restart")
+        ),
+        *act_bindings("archive", "unarchive", "delete", hidden=("archive", "unarchive", "delete")),
+        Binding("t", "tag", "tag the chosen runs", show=False),
+        Binding("e", "note", "note on the chosen runs", show=False),
         Binding("slash", "filter", "filter"),
-        Binding("v", "seeds", "seeds"),
-        Binding("a", "archived", "archived", show=False),
-        Binding("z", "zoom", "zoom", show=False),
-        Binding("tab", "pane", "pane", show=False),
+        Binding(
+            "v", "seeds", "seeds", show=False, tooltip="fold runs that differ only in the seed"
+        ),
+        Binding("a", "archived", "archived runs as well", show=False),
+        Binding("z", "zoom", "this pane alone", show=False),
+        Binding("tab", "pane", "other pane", show=False),
         Binding("y", "copy", "copy", show=False),
         Binding("L", "app.mode('logs')", "log", show=False),
-        Binding("escape", "clear", "clear", show=False),
+        Binding("escape", "clear", "take the filter away", show=False),
     ]
 
     def __init__(self) -> None:
@@ -205,10 +219,11 @@ class RunsScreen(Page):
             )
             for i, c in enumerate(found.curves)
         ]  # fmt: skip
-        if self.chart.chart.title != chosen:
+        title = chosen if len(numbers) == 1 else TITLES.get(chosen, chosen)
+        if self.chart.chart.title != title:
             self.chart.reset_limits()
         self.chart.set_series(
-            series, title=chosen, planned_end=found.planned, x_name=found.x_name, whole=True,
+            series, title=title, planned_end=found.planned, x_name=found.x_name, whole=True,
             focus=len(series) - 1 if series else None,
         )  # fmt: skip
         self.chart.set_markers([Marker(x) for x in found.drops])
@@ -278,6 +293,23 @@ class RunsScreen(Page):
         self._filter("", quiet=True)
         self.table.focus()
 
+    def action_tag(self) -> None:
+        """Ask for tags of the chosen runs: +a -b."""
+        self._write("tags of the chosen runs", "+rebuttal -old", _tag)
+
+    def action_note(self) -> None:
+        """Ask for a note on the chosen runs."""
+        self._write("note on the chosen runs", "", _note)
+
+    def _write(self, title: str, hint: str, change: Callable[[Home, Any, int, str], str]) -> None:
+        numbers, home = list(self.chosen()), self.rpat.home
+
+        def answered(text: str | None) -> None:
+            if text and numbers:
+                self.rpat.change(lambda db: "\n".join(change(home, db, n, text) for n in numbers))
+
+        self.app.push_screen(AskLine(title, hint=hint), answered)
+
     def action_seeds(self) -> None:
         """Fold runs that differ only in the seed, or unfold them."""
         q = self.query_of_list
@@ -307,3 +339,16 @@ class RunsScreen(Page):
         """Compose a run like the one at the cursor."""
         if self.at:
             self.rpat.compose_like(self.at.members[-1])
+
+
+def _tag(home: Home, db: Any, n: int, text: str) -> str:
+    words = text.replace(",", " ").split()
+    gone = [word[1:] for word in words if word.startswith("-")]
+    new = [word.removeprefix("+") for word in words if not word.startswith("-")]
+    labels.tag(home, db, n, new, gone)
+    return f"{name_of(n)}: tagged {text}"
+
+
+def _note(home: Home, db: Any, n: int, text: str) -> str:
+    labels.write(home, db, n, note=text)
+    return f"{name_of(n)}: noted"

@@ -467,7 +467,7 @@ def workload(db: sqlite3.Connection, slots: int = 1) -> Workload:
         paces = own.get(row["n"], [])
         if len(paces) < 2 and row["kind"] == "train":
             if key not in known:
-                known[key] = _usual_paces(db, key)
+                known[key] = usual_paces(db, *key)
             paces = [*known[key], *paces]
         done = row["step"] / row["steps"] * row["epochs"] if row["steps"] else row["epoch"]
         loads.append(
@@ -500,12 +500,14 @@ def _paces(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, list[flo
     return out
 
 
-def _usual_paces(db: sqlite3.Connection, key: tuple[Any, ...]) -> list[float]:
+def usual_paces(
+    db: sqlite3.Connection, model: str, dataset: str, method: str, rpat: int
+) -> list[float]:
     """Return the newest epochs of the newest runs of the same network, data and method."""
     rows = db.execute(
         "select n from runs where model = ? and dataset = ? and method = ? and rpat = ? "
         "and kind = 'train' and epoch > 0 order by n desc limit 5",
-        key,
+        (model, dataset, method, rpat),
     ).fetchall()
     paces = _paces(db, [n for (n,) in rows]) if rows else {}
     return [pace for found in paces.values() for pace in found[-5:]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from rich.text import Text
@@ -19,7 +19,7 @@ class BarState:
 
     title: str = ""
     cards: Sequence[Mapping[str, Any]] = ()
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] | None = None  # None: not read yet
     held: bool = False
     ends: str = ""  # local time when all is done
     remark: str = ""  # a stale age, read-only, no worker
@@ -71,6 +71,8 @@ def line(state: BarState, width: int) -> Text:
 def _queue(state: BarState) -> Text:
     signs = (("running", "●", "cyan"), ("queued", "◌", ""), ("paused", "‖", "yellow"),
              ("failed", "✗", "red"), ("lost", "?", "magenta"))  # fmt: skip
+    if state.counts is None:
+        return Text("…", style="dim")
     text = Text()
     for name, sign, colour in signs:
         count = state.counts.get(name, 0) + (state.counts.get("starting", 0) * (name == "running"))

@@ -26,20 +26,20 @@ class ChartWidget(Painted, can_focus=True):
     """Shows lines, answers to the keys of the chart pane, and tells where its crosshair is."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("m", "metrics", "Metrics"),
-        Binding("left_square_bracket", "smooth(-1)", "Less smooth", key_display="["),
-        Binding("right_square_bracket", "smooth(1)", "Smoother", key_display="]"),
-        Binding("plus,equals_sign", "zoom(0.5)", "Zoom in", key_display="+"),
-        Binding("minus", "zoom(2)", "Zoom out", key_display="-"),
-        Binding("h,left", "move(-1)", "Left", key_display="h"),
-        Binding("l,right", "move(1)", "Right", key_display="l"),
-        Binding("i", "inspect", "Inspect"),
-        Binding("escape", "leave", "Leave inspect", show=False),
-        Binding("Y", "log", "Log y"),
-        Binding("w", "axis", "X axis"),
-        Binding("f", "follow", "Follow live"),
-        Binding("b", "best", "Best markers"),
-        Binding("0", "reset", "Reset view"),
+        Binding("m", "metrics", "metrics"),
+        Binding("left_square_bracket", "smooth(-1)", "less smooth", key_display="["),
+        Binding("right_square_bracket", "smooth(1)", "smoother", key_display="]"),
+        Binding("plus,equals_sign", "zoom(0.5)", "zoom in", key_display="+", show=False),
+        Binding("minus", "zoom(2)", "zoom out", key_display="-", show=False),
+        Binding("h,left", "move(-1)", "left", key_display="h", show=False),
+        Binding("l,right", "move(1)", "right", key_display="l", show=False),
+        Binding("i", "inspect", "inspect"),
+        Binding("escape", "leave", "leave inspect", show=False),
+        Binding("Y", "log", "log y", show=False),
+        Binding("w", "axis", "x axis", show=False),
+        Binding("f", "follow", "follow live", show=False),
+        Binding("b", "best", "best markers", show=False),
+        Binding("0", "reset", "reset view"),
     ]
 
     @dataclass

@@ -164,7 +164,7 @@ COLUMNS = {
         Column(name="state", title="st", width=10, cell=_state),
         Column(name="method", title="method", width=12, cell=_method, grows=10),
         Column(name="lam", title="λ", width=4, cell=_lam, right=True),
-        Column(name="dataset", title="ds", width=5, cell=_dataset, grows=3),
+        Column(name="dataset", title="ds", width=6, cell=_dataset, grows=3),
         Column(name="model", title="model", width=10, cell=_text("model"), grows=9),
         Column(name="seed", title="s", width=3, cell=_seed, right=True),
         Column(name="epoch", title="ep", width=7, cell=_epoch, right=True),
@@ -192,7 +192,7 @@ COLUMNS = {
 
 DEFAULT = (
     "id", "state", "method", "lam", "dataset", "model", "seed", "epoch", "clean", "pgd", "nrr",
-    "left", "tags", "note",
+    "left", "name", "tags", "note",
 )  # fmt: skip
 
 FIXED = ("id", "state")

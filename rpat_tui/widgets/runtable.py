@@ -27,6 +27,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from rpat.errors import RpatError
+from rpat_tui.charts.palette import DARK, LIGHT
 from rpat_tui.glyphs import UNICODE, Glyphs
 from rpat_tui.store.rows import Line
 from rpat_tui.widgets.columns import DEFAULT, FIXED, Cell, Placed, fit, place
@@ -34,8 +35,8 @@ from rpat_tui.widgets.columns import DEFAULT, FIXED, Cell, Placed, fit, place
 GUTTER = 3
 """Cells before the first column: the cursor, the mark, a space."""
 
-CURVES = 8
-"""Colours that runs are told apart by."""
+CURVES = len(DARK)
+"""Colours that runs are told apart by: those of their curves."""
 
 NEAR = 12
 """Cells between two changes that are sent along: going to the second costs as much."""
@@ -45,12 +46,6 @@ PATIENCE = 0.04
 
 FIRST_PATIENCE = 0.3
 """The same before anything was read; what is painted twice is sent twice."""
-
-_CURVES = (
-    ("#56b4e9", "#1b7fc0"), ("#e69f00", "#b36b00"), ("#00b283", "#007a59"),
-    ("#cc79a7", "#a8437c"), ("#f0e442", "#857a00"), ("#ee6c2b", "#c04a00"),
-    ("#5a8fe0", "#2a4fa8"), ("#a8a8a8", "#666666"),
-)  # fmt: skip
 
 
 class Source(Protocol):
@@ -175,17 +170,20 @@ class RunTable(Widget, can_focus=True):
         & > .run-table--missing, & > .run-table--queued, & > .run-table--archived,
         & > .run-table--dim, & > .run-table--bar { color: $text-muted; }
         & > .run-table--thumb { color: $foreground 70%; }
-        & > .run-table--starting, & > .run-table--running { color: $text-primary; }
+        & > .run-table--starting, & > .run-table--running { color: $primary; }
         & > .run-table--pausing, & > .run-table--paused, & > .run-table--stopped {
             color: $text-warning;
         }
-        & > .run-table--done { color: $text-success; }
-        & > .run-table--failed { color: $text-error; }
+        & > .run-table--done { color: $success; }
+        & > .run-table--failed { color: $error; text-style: bold; }
+        &:light > .run-table--starting, &:light > .run-table--running { color: $text-primary; }
+        &:light > .run-table--done { color: $text-success; }
+        &:light > .run-table--failed { color: $text-error; text-style: bold; }
         & > .run-table--lost { color: $text-accent; text-style: bold; }
     """ + "".join(
         f"& > .run-table--curve-{i} {{ color: {dark}; }}\n"
         f"&:light > .run-table--curve-{i} {{ color: {light}; }}\n"
-        for i, (dark, light) in enumerate(_CURVES)
+        for i, (dark, light) in enumerate(zip(DARK, LIGHT, strict=True))
     ) + "}"  # fmt: skip
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -280,6 +278,7 @@ class RunTable(Widget, can_focus=True):
         self.sort, self.descending, self.means = "", False, False
         self.count = 0
         self.cursor = 0
+        self._sought: int | None = None
         self.top = 0
         self.skip = 0
         self.known = False
@@ -367,7 +366,8 @@ class RunTable(Widget, can_focus=True):
             while self._again and self.source is not None:
                 self._again, source = False, self.source
                 anew, self._anew = self._anew, False
-                wanted = Wanted(self._key, self.cursor, self.top, self.rows, self._held, anew)
+                key, self._sought = self._sought or self._key, None
+                wanted = Wanted(key, self.cursor, self.top, self.rows, self._held, anew)
                 page = await loop.run_in_executor(self._thread, read, source, wanted)
                 if page is not None and source is self.source:
                     self.apply(page)
@@ -502,6 +502,12 @@ class RunTable(Widget, can_focus=True):
     def goto(self, index: int) -> None:
         """Put the cursor on a line by its place."""
         self._go(index)
+
+    def seek(self, key: int) -> None:
+        """Put the cursor on a run, once it has been found in the list."""
+        self._sought = key
+        self._anew = True
+        self.reload()
 
     # ------------------------------------------------------------- mouse and size
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -104,14 +104,16 @@ class Tail(Widget, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.text: Text | None = None
-        self.heads: Sequence[str] = ()
         self.following = True
         self.shown: list[tuple[int, str]] = []
         self.match: re.Pattern[str] | None = None
+        self.said: Callable[[str], str] = str
 
-    def open(self, path: Path) -> None:
-        """Show another file, from its end."""
-        self.text, self.following = Text(path), True
+    def open(self, path: Path, said: Callable[[str], str] = str) -> None:
+        """Show another file, from its end; `said` turns each line into what is shown of it."""
+        self.text, self.following, self.said = Text(path), True, said
+        self.shown = []
+        self.refresh()
         self.reload()
 
     def reload(self) -> None:
@@ -181,7 +183,7 @@ class Tail(Widget, can_focus=True):
         style = self.rich_style
         if y >= len(self.shown):
             return Strip.blank(width, style)
-        text = self.shown[y][1].expandtabs(4)
+        text = self.said(self.shown[y][1]).expandtabs(4)
         text = "".join(c if c.isprintable() else "�" for c in text)
         hit = self.match.search(text) if self.match else None
         found = style + Style(reverse=True) if hit else style

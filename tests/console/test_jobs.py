@@ -1396,3 +1396,20 @@ def test_a_run_without_autoattack_is_told_the_command(
     refused(rpat("export", "robustbench", "r2"), "r0002 is a job of kind eval")
     refused(rpat("export", "robustbench", "r1", "--checkpoint", "last"), "choose best or final")
     assert not (tmp_path / "x.json").exists()
+
+
+def test_a_data_folder_that_the_command_names_counts_for_a_runs_job_too(tmp_path: Path) -> None:
+    config = recipe("pgd-at", dataset="cifar10").override({"data.dir": "/gone"})
+    for split in ("train", "test"):
+        for label in "ab":
+            (tmp_path / split / label).mkdir(parents=True)
+            (tmp_path / split / label / "1.png").touch()
+    kept = examine.of_run(EvalJob, "u", "r0001", config, examine.Ask(data_dir=tmp_path))
+    assert kept.data.dir == "/gone"
+    asked = examine.Ask(data_dir=tmp_path, data_dir_given=True, data_dir_asked=True)
+    moved = examine.of_run(EvalJob, "u", "r0001", config, asked)
+    assert (moved.data.dir, moved.data.source) == (str(tmp_path), "image-folder")
+    assert moved.differs == ""
+    nowhere = examine.Ask(data_dir=tmp_path / "x", data_dir_given=True, data_dir_asked=True)
+    with pytest.raises(ConfigError, match="cifar10"):
+        examine.of_run(EvalJob, "u", "r0001", config, nowhere)
