@@ -38,6 +38,7 @@ class TableScreen(Page):
 
     DEFAULT_CSS = """
     TableScreen {
+        #head, #cell { text-wrap: nowrap; text-overflow: ellipsis; }
         #head { height: 1; padding: 0 1; color: $text-muted; }
         #table { padding: 0 1; }
         #cell { height: 4; padding: 0 1; border-top: solid $panel; }
@@ -50,7 +51,7 @@ class TableScreen(Page):
         Binding("x", "narrow", "filter"),
         Binding("e", "export", "export"),
         Binding("y", "copy", "copy"),
-        Binding("escape", "app.previous", "back"),
+        Binding("escape", "app.previous", "back", show=False),
     ]
 
     def __init__(self) -> None:
