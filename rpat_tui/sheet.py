@@ -57,6 +57,10 @@ def why_not(made: Contrast, letter: str) -> str:
 def notes(made: Contrast) -> list[str]:
     """Return the remarks under the results: the test, then what readers of the rows must know."""
     said = [method(made.tests)] if method(made.tests) else []
+    for (letter, measure), test in made.tests.items():
+        if test.reason and test.diff is not None and not why_not(made, letter):
+            pair = f"{letter}-{made.groups[0].letter}"
+            said.append(f"{pair} {title(made, measure)}: {test.reason}")
     told: dict[str, list[str]] = {}
     for letter, row in made.rows.items():
         for mark in row.marks:

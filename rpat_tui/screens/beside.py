@@ -36,6 +36,10 @@ class Look:
         """Write a text with the signs that the terminal has."""
         return text.translate(ASCII) if self.ascii_only else text
 
+    def cut(self, text: str, size: int) -> str:
+        """Shorten a text to some cells."""
+        return cut(text, size, "~" if self.ascii_only else "…")
+
 
 def groups_text(groups: Sequence[Group], shown: set[str], at: int, look: Look) -> Text:
     """Return a line for each group, and below it its runs with their states."""
@@ -75,10 +79,10 @@ def config_text(made: Contrast, code: Sequence[str], every: bool, width: int, lo
         if head != section and head:
             text.append(f"{head}\n", style="dim")
         section = head
-        text.append(f"{' ' * bool(head)}{cut(name, name_size - 1)}".ljust(name_size + 1))
+        text.append(f"{' ' * bool(head)}{look.cut(name, name_size - 1)}".ljust(name_size + 1))
         different = len(set(row)) > 1
         for value, size in zip(row, sizes, strict=True):
-            text.append(cut(value, size).ljust(size + 1), style="" if different else "dim")
+            text.append(look.cut(value, size).ljust(size + 1), style="" if different else "dim")
         text.append("\n")
     if len(made.groups) > 1 and not rows:
         text.append("the configs are equal\n")
@@ -126,7 +130,7 @@ def results_text(made: Contrast, width: int, look: Look) -> Text:
     text.append(" " * label + "".join(head.rjust(size) for head in heads) + "\n", style="dim")
     for group in made.groups:
         name = f"{group.letter} {look.plain(group.title)}"
-        text.append(cut(name, label - 1).ljust(label), style=look.colour(group.letter))
+        text.append(look.cut(name, label - 1).ljust(label), style=look.colour(group.letter))
         text.append("".join(look.plain(c).rjust(size) for c in cells[group.letter]) + "\n")
     first = made.groups[0].letter
     for group in made.groups[1:]:

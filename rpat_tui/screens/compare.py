@@ -84,7 +84,7 @@ class Groups(VerticalScroll, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "move(1)", "down", show=False),
         Binding("up,k", "move(-1)", "up", show=False),
-        Binding("space", "include", "in or out"),
+        Binding("space", "include", "in/out"),
     ]
 
     class Moved(Message):
@@ -120,12 +120,13 @@ class CompareScreen(Page):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
     DEFAULT_CSS = """
     CompareScreen {
-        #panes { layout: grid; grid-size: 3 3; grid-columns: 38 1fr 1fr; grid-rows: 9 1fr 16;
+        #panes { layout: grid; grid-size: 3 3; grid-columns: 38 1fr 1fr; grid-rows: 9 1fr 13;
                  height: 1fr; }
         #panes > * { height: 1fr; width: 1fr; }
         #curves, #plane { row-span: 2; padding: 0 1; }
         #groups, #config, #results { border: round $panel; padding: 0 1;
                                      border-title-color: $foreground; }
+        #groups Static, #config Static { text-wrap: nowrap; text-overflow: ellipsis; }
         #groups:focus, #config:focus, #results:focus { border: round $primary; }
         #config { row-span: 2; }
         #results { column-span: 2; }
@@ -140,14 +141,14 @@ class CompareScreen(Page):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "metric", "metric"),
         Binding("b", "rule", "rule", priority=True),
-        Binding("a", "keys_shown", "all keys"),
+        Binding("a", "keys_shown", "all"),
         Binding("e", "export", "export"),
         Binding("y", "copy", "copy"),
         Binding("tab", "pane(1)", "pane", priority=True),
         Binding("shift+tab", "pane(-1)", "pane before", show=False, priority=True),
         Binding("z", "zoom", "zoom", show=False),
         Binding("T", "app.mode('table')", "table", show=False),
-        Binding("escape", "app.previous", "back"),
+        Binding("escape", "app.previous", "back", show=False),
     ]
 
     def __init__(self) -> None:
@@ -258,7 +259,8 @@ class CompareScreen(Page):
         )  # fmt: skip
         seen, made = self.seen, self.seen.made
         runs = sum(len(group.numbers) for group in made.groups)
-        self._title("groups", f"{len(made.groups)} groups, {runs} runs")
+        many = f"{len(made.groups)} group{'s' * (len(made.groups) != 1)}"
+        self._title("groups", f"{many}, {runs} run{'s' * (runs != 1)}")
         self._put("groups", beside.groups_text(
             seen.groups, {g.letter for g in made.groups}, self.groups.at, look,
         ) if seen.groups else Text(NOBODY))  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sqlite3
 import time
 from dataclasses import replace
 from functools import partial
@@ -24,7 +25,7 @@ from rpat_tui.screens.base import Page
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.saving import save
 from rpat_tui.store import kin
-from rpat_tui.widgets.papertable import PaperTable
+from rpat_tui.widgets.papertable import PaperTable, TableLine
 
 EVERYTHING = "everything"
 FORMATS = {"md": "md", "latex": "tex", "csv": "csv", "json": "json"}
@@ -38,6 +39,7 @@ class TableScreen(Page):
 
     DEFAULT_CSS = """
     TableScreen {
+        #head, #cell { text-wrap: nowrap; text-overflow: ellipsis; }
         #head { height: 1; padding: 0 1; color: $text-muted; }
         #table { padding: 0 1; }
         #cell { height: 4; padding: 0 1; border-top: solid $panel; }
@@ -50,7 +52,7 @@ class TableScreen(Page):
         Binding("x", "narrow", "filter"),
         Binding("e", "export", "export"),
         Binding("y", "copy", "copy"),
-        Binding("escape", "app.previous", "back"),
+        Binding("escape", "app.previous", "back", show=False),
     ]
 
     def __init__(self) -> None:
@@ -87,7 +89,7 @@ class TableScreen(Page):
     async def _read(self) -> None:
         began, ask, pulse = time.monotonic(), self.ask, self.rpat.pulse
         try:
-            answer = await self.rpat.reader.read(partial(paper.read, ask=ask))
+            answer, lines = await self.rpat.reader.read(partial(self._lines_of, ask=ask))
         except RpatError as error:
             self.rpat.say_in_bar(str(error))
             return
@@ -98,7 +100,13 @@ class TableScreen(Page):
         self._pulse = pulse
         if ask == self.ask:  # else another table was asked for meanwhile
             self.answer = answer
-            self._show()
+            self._show(lines)
+
+    def _lines_of(
+        self, db: sqlite3.Connection, ask: paper.Ask
+    ) -> tuple[paper.Answer, list[TableLine]]:
+        answer = paper.read(db, ask)
+        return answer, paper.lines(answer, self.rpat.glyphs)
 
     async def _late(self) -> None:
         """Read what changed while the table was at rest."""
@@ -112,10 +120,9 @@ class TableScreen(Page):
 
     # ----------------------------------------------------------------- showing
 
-    def _show(self) -> None:
-        glyphs = self.rpat.glyphs
+    def _show(self, lines: list[TableLine]) -> None:
         self.table.empty = NO_RUN
-        self.table.show(paper.heads(self.answer), paper.lines(self.answer, glyphs))
+        self.table.show(paper.heads(self.answer), lines)
         self._head()
         self._cell()
 

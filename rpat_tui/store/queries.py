@@ -655,6 +655,9 @@ def _selected(
     with the epoch's own numbers, and the reason.
     """
     made, suspicious = [], _suspicions(db)
+    at: dict[tuple[int, str, int], list[Json]] = {}
+    for row in rows:
+        at.setdefault((row["n"], row["network"], row["epoch"]), []).append(row)
     for run in _rows(db, f"{_RUNS}{clause} order by p.n", bound):
         config = json.loads(run["config"])
         network = reported_network(config["wrappers"])
@@ -664,7 +667,7 @@ def _selected(
             continue
         looks = rule.split == "test" and rule.score is not selection.SCORES["last"]
         mark = f"best by {rule.name}" + ", selected on the test set" * looks
-        found = [r for r in rows if (r["n"], r["network"], r["epoch"]) == (run["n"], network, best)]
+        found = at.get((run["n"], network, best))
         if found:
             measured = _measurement(_reported(found), suspicious)
             marks = [m for m in measured.marks if not m.startswith("best selected")]

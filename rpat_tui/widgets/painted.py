@@ -55,8 +55,8 @@ class Painted(Widget):
         self._colours: dict[str, Style] | None = None
 
     def draw(self, width: int, height: int, *, coloured: bool) -> Grid:
-        """Return what is to be seen."""
-        raise NotImplementedError
+        """Return what is to be seen: nothing, unless a kind says what."""
+        return Grid(height, width)
 
     def on_resize(self) -> None:
         """Draw for the new size."""

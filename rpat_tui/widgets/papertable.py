@@ -15,9 +15,12 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from rpat_tui.charts.grid import cells, cut
+from rpat_tui.charts.grid import ASCII, cells, cut
 
 LEAST_LABEL, MOST_LABEL = 18, 44
+PLAIN = ASCII | str.maketrans(
+    {"·": "-", "°": "'", **{sign: f"^{i}" for i, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +225,13 @@ class PaperTable(Widget, can_focus=True):
         self.refresh()
 
     def _said(self, figure: Figure) -> str:
-        text = figure.text.replace(" ± ", "±") if self._tight else figure.text
-        return text.replace("±", "+-").replace("–", "-") if self.ascii_only else text
+        return self._plain(figure.text.replace(" ± ", "±") if self._tight else figure.text)
+
+    def _plain(self, text: str) -> str:
+        return text.translate(PLAIN) if self.ascii_only else text
+
+    def _short(self, text: str, size: int) -> str:
+        return cut(self._plain(text), size, "~" if self.ascii_only else "…")
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(f"paper--{name}")
@@ -234,7 +242,7 @@ class PaperTable(Widget, can_focus=True):
         if y == 0:
             text = Text("Method".ljust(self._label), style=self._style("title"))
             for head, size in zip(self.heads, self._sizes, strict=True):
-                text.append(head.rjust(size))
+                text.append(self._plain(head).rjust(size))
             return self._strip(text, width)
         index = self.top + y - 1
         if not self.lines:
@@ -246,17 +254,17 @@ class PaperTable(Widget, can_focus=True):
     def _line(self, index: int) -> Text:
         line = self.lines[index]
         if line.kind == "heading":
-            return Text(line.label, self._style("heading"))
+            return Text(self._plain(line.label), self._style("heading"))
         if not line.figures:
-            return Text(line.label, self._style("dim"))
+            return Text(self._plain(line.label), self._style("dim"))
         here = bool(self.stops) and index == self.stops[self.at]
         style = self._style("row" if line.kind == "row" else "dim")
         style += self._style("line") if here else Style.null()
         aside_style = style + self._style("dim").without_color + Style(dim=True)
-        text = Text(cut(line.label, self._label - 1), style)
+        text = Text(self._short(line.label, self._label - 1), style)
         room = self._label - 1 - cells(text.plain) - 2
         if line.aside and room > 3:
-            text.append("  " + cut(line.aside, room), aside_style)
+            text.append("  " + self._short(line.aside, room), aside_style)
         text.append(" " * (self._label - cells(text.plain)))
         for i, (figure, size) in enumerate(zip(line.figures, self._sizes, strict=True)):
             said = self._said(figure)

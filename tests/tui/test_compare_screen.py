@@ -41,8 +41,9 @@ def test_marked_runs_are_groups_with_curves_results_and_tests(home: Home) -> Non
         assert "lam" in text
         assert "same code" in text
         assert "B-A" in text
-        assert "+3.4" in text  # AA and PGD-20
-        assert "paired t, two-sided, Holm over 5 comparisons" in text
+        assert "+3.37" in text  # AA and PGD-20
+        assert "paired t, two-sided, Holm over 4 comparisons" in text
+        assert "B-A clean: no spread over seeds: no test" in text
         assert "*" in text
         series = app.screen.query_one(ChartWidget).chart.series
         assert [s.letter for s in series] == ["A", "B"]

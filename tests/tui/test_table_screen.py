@@ -125,10 +125,12 @@ def test_an_exported_file_is_what_the_command_prints(
     monkeypatch.chdir(tmp_path)
 
     async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        told: list[str] = []
+        monkeypatch.setattr(app, "notify", lambda text, **_: told.append(text))
         await opened(pilot, app)
         for layout in ("md", "md", "latex", "csv", "json"):
             await press(pilot, "e", *layout, "enter")
-        assert str(tmp_path / "table.json")[-20:] in seen(app).replace("\n", "")
+        assert told[-1] == str(tmp_path / "table.json")
 
     drive(home, check, (160, 40))
     assert (tmp_path / "table-2.md").exists()
@@ -138,6 +140,16 @@ def test_an_exported_file_is_what_the_command_prints(
         out = io.StringIO()
         exports.get(layout).write(made, out)
         assert (tmp_path / name).read_text() == out.getvalue()
+
+
+def test_ascii_stays_ascii(home: Home) -> None:
+    async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        await opened(pilot, app)
+        await press(pilot, "R", "P", "G")
+        table = app.screen.query_one(PaperTable)
+        assert "".join(table.render_line(y).text for y in range(table.size.height)).isascii()
+
+    drive(home, check, ascii_only=True)
 
 
 def test_a_long_table_scrolls_with_the_cursor_in_sight() -> None:
