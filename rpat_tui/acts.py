@@ -58,6 +58,8 @@ def _is_over(row: Row) -> str:
 
 
 def _cannot_pause(row: Row) -> str:
+    if row["state"] == "paused" and row["archived"]:
+        return f"{row['id']} is archived: rpat unarchive {row['id']} first"
     if row["state"] in ("queued", "starting", "running", "paused", "pausing"):
         return ""
     return f"{row['id']} is {row['state']}: only what waits or runs can pause"
@@ -65,7 +67,7 @@ def _cannot_pause(row: Row) -> str:
 
 def _cannot_requeue(row: Row) -> str:
     if row["state"] in ("failed", "stopped"):
-        return ""
+        return f"{row['id']} is archived: rpat unarchive {row['id']} first" * bool(row["archived"])
     return f"{row['id']} is {row['state']}: only failed and stopped runs are queued again"
 
 
@@ -123,12 +125,12 @@ ACTS: dict[str, Act] = {
             asks="Start {} again from the beginning? The checkpoints are moved aside.",
         ),
         Act(
-            name="first", key="K", title="first in the queue", label="first", command="rpat queue first",
-            refuse=_is_not_queued, do=_first,
+            name="first", key="K", title="first in the queue", label="first",
+            command="rpat queue first", refuse=_is_not_queued, do=_first,
         ),
         Act(
-            name="last", key="J", title="last in the queue", label="last", command="rpat queue last",
-            refuse=_is_not_queued, do=_last,
+            name="last", key="J", title="last in the queue", label="last",
+            command="rpat queue last", refuse=_is_not_queued, do=_last,
         ),
     )
 }  # fmt: skip
