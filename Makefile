@@ -1,6 +1,7 @@
 # make demo    train two short runs on embedded digits and print their table
 # make test    the tests that a change must pass
 # make check   formatter, linter, types, import contracts, then the tests
+# make pictures  the screens of `rpat tui --demo`, for docs/pictures
 # make bench   start-up and store, measured beside `python -c pass`
 #
 # Each sets up everything it needs in .venv; Python 3.11 or newer, make and a package index do.
@@ -10,7 +11,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST_ARGS ?=
 
-.PHONY: demo test check lint format bench soak clean
+.PHONY: demo test check lint format bench pictures soak clean
 
 demo: $(READY)
 	$(BIN)/rpat demo --home .demo
@@ -32,6 +33,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python bench/startup.py
+
+pictures: $(READY)
+	$(BIN)/python bench/pictures.py
 
 soak: $(READY)
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)

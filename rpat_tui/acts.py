@@ -61,6 +61,8 @@ def _is_over(row: Row) -> str:
 
 
 def _cannot_pause(row: Row) -> str:
+    if row["state"] == "paused" and row["archived"]:
+        return f"{row['id']} is archived: rpat unarchive {row['id']} first"
     if row["state"] in ("queued", "starting", "running", "paused", "pausing"):
         return ""
     return f"{row['id']} is {row['state']}: only what waits or runs can pause"
@@ -68,7 +70,7 @@ def _cannot_pause(row: Row) -> str:
 
 def _cannot_requeue(row: Row) -> str:
     if row["state"] in ("failed", "stopped"):
-        return ""
+        return f"{row['id']} is archived: rpat unarchive {row['id']} first" * bool(row["archived"])
     return f"{row['id']} is {row['state']}: only failed and stopped runs are queued again"
 
 

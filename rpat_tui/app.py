@@ -138,8 +138,11 @@ class RpatApp(App[int]):
             if pulse != self.pulse:
                 self.pulse = pulse
                 await self._renew()
+            elif self._bar.remark != self._standing():
+                self._set_remark(self._standing())
             self._ensure_worker()
         except RpatError as error:
+            self.pulse = -1  # whatever comes back is shown anew
             self._set_remark(str(error))
         finally:
             self._looking = False
@@ -287,6 +290,15 @@ class RpatApp(App[int]):
         self.call_from_thread(self.run_worker, self.look(), exclusive=False)
 
     def _act(self, act: Act, rows: Sequence[dict[str, Any]]) -> None:
+        try:
+            said = self._do(act, rows)
+        except RpatError as error:
+            self.call_from_thread(self.notify, str(error), severity="error")
+            return
+        self.call_from_thread(self.notify, "\n".join(said[:6]), title=act.words(rows)[:60])
+        self.call_from_thread(self.run_worker, self.look(), exclusive=False)
+
+    def _do(self, act: Act, rows: Sequence[dict[str, Any]]) -> list[str]:
         said: list[str] = []
         with database.opened(self.home) as db:
             for row in rows:
@@ -297,8 +309,7 @@ class RpatApp(App[int]):
                     said.append(act.do(self.home, db, row["n"]))
                 except RpatError as error:
                     said.append(str(error))
-        self.call_from_thread(self.notify, "\n".join(said[:6]), title=act.words(rows)[:60])
-        self.call_from_thread(self.run_worker, self.look(), exclusive=False)
+        return said
 
     def places(self) -> list[str]:
         """Return the places that can be held back."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import Awaitable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer
 
+from rpat.errors import RpatError
 from rpat_tui.acts import ACTS, Act
 from rpat_tui.screens.ask import Ask, Line
 from rpat_tui.store import queries, queue
@@ -17,6 +18,8 @@ from rpat_tui.widgets.bar import Bar
 
 if TYPE_CHECKING:
     from rpat_tui.app import RpatApp
+
+T = TypeVar("T")
 
 
 def act_bindings(*names: str, hidden: Collection[str] = ()) -> list[BindingType]:
@@ -70,13 +73,21 @@ class Page(Screen[None]):
     async def on_screen_resume(self) -> None:
         """Show fresh data whenever the screen comes to the front."""
         self.rpat.show_bar(self)
-        await self.renew()
+        await self.told(self.renew())
+
+    async def told(self, work: Awaitable[T]) -> T | None:
+        """Wait for work that reads; where that is not possible, say why in the bar."""
+        try:
+            return await work
+        except RpatError as error:
+            self.rpat.say_in_bar(str(error))
+            return None
 
     # ----------------------------------------------------------------- acts
 
     async def action_act(self, name: str) -> None:
         """Carry an act out on the chosen runs, or say why not."""
-        act, rows = ACTS[name], await self.rows()
+        act, rows = ACTS[name], await self.told(self.rows()) or []
         if self.rpat.readonly:
             self.app.notify(f"{act.title}: this window is read-only", severity="warning")
         elif reason := act.reason(rows):

@@ -74,17 +74,17 @@ def groups(screen: Screen[Any]) -> list[tuple[str, list[tuple[str, str]]]]:
             kinds.add(type(widget))
             places.append((_name(type(widget)), widget))
     places.append(("everywhere", screen.app))
-    return [(title, _rows(owner)) for title, owner in places if _rows(owner)]
+    return [(title, rows) for title, owner in places if (rows := key_rows(type(owner)))]
 
 
 def _name(kind: type) -> str:
     return {"RunTable": "the list", "ChartWidget": "the chart"}.get(kind.__name__, kind.__name__)
 
 
-def _rows(owner: Any) -> list[tuple[str, str]]:
-    own = type(owner).BINDINGS
+def key_rows(kind: Any) -> list[tuple[str, str]]:
+    """Return the keys that a screen, a pane or the app binds, each with what it does."""
     rows = []
-    for binding in own:
+    for binding in kind.BINDINGS:
         if isinstance(binding, Binding) and binding.description:
             shown = " ".join(_key(key) for key in (binding.key_display or binding.key).split(","))
             rows.append((shown, binding.tooltip or binding.description))

@@ -204,6 +204,9 @@ class RunsScreen(Page):
         return (*marked, *own)
 
     async def _draw(self) -> None:
+        await self.told(self._read_and_draw())
+
+    async def _read_and_draw(self) -> None:
         numbers, chosen = self._numbers(), self.metric
         if not numbers:
             self.chart.set_series([], title="no run is chosen")
@@ -328,6 +331,7 @@ class RunsScreen(Page):
         """Go to the other pane."""
         to_chart = self.table.has_focus
         self.set_class(to_chart, "-chart")
+        self.remove_class("-zoom-list", "-zoom-side")
         (self.chart if to_chart else self.table).focus()
 
     def action_zoom(self) -> None:

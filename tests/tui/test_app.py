@@ -1,0 +1,708 @@
+"""The window without a terminal: its keys, its acts, and homes in every condition."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from textual.binding import Binding
+from textual.pilot import Pilot
+from textual.screen import Screen
+from textual.widgets import Input
+
+from rpat.errors import ConfigError
+from rpat_tui.acts import ACTS
+from rpat_tui.app import RpatApp
+from rpat_tui.cli import app as commands
+from rpat_tui.home import Home
+from rpat_tui.launch import worker
+from rpat_tui.launch.cards import Driver
+from rpat_tui.replay import CAST, Part, Replay
+from rpat_tui.screens.base import Page
+from rpat_tui.screens.detail import Detail
+from rpat_tui.screens.keys import Keys
+from rpat_tui.screens.modes import MODES, PLACES
+from rpat_tui.screens.pick import Pick
+from rpat_tui.screens.runs import METRICS, RunsScreen
+from rpat_tui.store import db as database
+from rpat_tui.store.queue import MOVES
+from rpat_tui.widgets.bar import Bar
+from rpat_tui.widgets.chart import ChartWidget
+from rpat_tui.widgets.runtable import RunTable
+
+Drive = Callable[[Pilot[int], RpatApp], Awaitable[None]]
+SIZES = [(80, 24), (160, 48)]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker is started, and this machine has no cards."""
+    monkeypatch.setattr(worker, "ensure", lambda _: None)
+    monkeypatch.setattr(Driver, "read", lambda _: [])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home with recorded runs in every state."""
+    replay = Replay(Home(tmp_path / "home"))
+    replay.begin()
+    return replay.home
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """The same, for those who change nothing."""
+    replay = Replay(Home(tmp_path_factory.mktemp("shared") / "home"))
+    replay.begin()
+    return replay.home
+
+
+@pytest.fixture
+def db(home: Home) -> Iterator[sqlite3.Connection]:
+    with database.opened(home) as connection:
+        yield connection
+
+
+def driven(home: Home, drive: Drive, size: tuple[int, int] = (120, 34), **options: Any) -> RpatApp:
+    """Drive a window that looks when it is told to."""
+    app = RpatApp(home, poll=0, **options)
+
+    async def run() -> None:
+        async with app.run_test(size=size) as pilot:
+            await pilot.pause()
+            await app.look()
+            await rest(pilot)
+            await drive(pilot, app)
+        app.reader.close()
+
+    asyncio.run(run())
+    return app
+
+
+async def rest(pilot: Pilot[int]) -> None:
+    """Wait until the list has been read and nothing more is drawn."""
+    while True:
+        await pilot.pause()
+        lists = pilot.app.screen.query(RunTable)
+        if not any(t._reading for t in lists) and all(w.is_finished for w in pilot.app.workers):
+            return
+        await asyncio.sleep(0.01)
+
+
+async def press(pilot: Pilot[int], *keys: str) -> None:
+    for key in keys:
+        await pilot.press(key)
+        await rest(pilot)
+
+
+async def until(pilot: Pilot[int], condition: Callable[[], object]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError(seen(pilot.app))
+
+
+def seen(app: Any) -> str:
+    """Return what the screen shows."""
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
+def dump(home: Home) -> list[str]:
+    with database.opened_readonly(home) as db:
+        return list(db.iterdump())
+
+
+def table(app: RpatApp) -> RunTable:
+    return app.screen.query_one(RunTable)
+
+
+def said(app: RpatApp) -> str:
+    return "\n".join(n.message for n in app._notifications)
+
+
+# ----------------------------------------------------------------- keys
+
+
+@pytest.mark.parametrize(("key", "mode"), list(zip("12345", PLACES, strict=True)))
+def test_every_global_key_goes_to_its_screen(shared: Home, key: str, mode: str) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "2" if key == "1" else "1", key)
+        assert app.current_mode == mode
+        assert type(app.screen).__name__ == PLACES[mode][1]
+        await press(pilot, "grave_accent")
+        assert app.current_mode == ("queue" if key == "1" else "runs")
+        await press(pilot, "grave_accent")
+        assert app.current_mode == mode
+
+    driven(shared, drive)
+
+
+def test_quitting_asks_nothing_and_leaves_with_success(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await pilot.press("q")
+
+    assert driven(shared, drive).return_code == 0
+
+
+def test_the_palette_opens_with_both_of_its_keys(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        for key in ("ctrl+p", "colon"):
+            await press(pilot, key)
+            assert type(app.screen).__name__ == "CommandPalette"
+            await press(pilot, "escape")
+
+    driven(shared, drive)
+
+
+async def each_screen(pilot: Pilot[int], app: RpatApp) -> list[Screen[Any]]:
+    """Visit every screen; return them."""
+    found: list[Screen[Any]] = []
+    for mode in MODES:
+        app.action_mode(mode)
+        await rest(pilot)
+        found.append(app.screen)
+    app.action_mode("runs")
+    for push in (lambda: app.open_run(1), app.action_compose):
+        push()
+        await rest(pilot)
+        found.append(app.screen)
+        app.pop_screen()
+        await rest(pilot)
+    return found
+
+
+def own(kind: type) -> list[type]:
+    """Return the classes of ours that a kind gets its bindings from."""
+    return [c for c in kind.__mro__ if c.__module__.startswith("rpat_tui")]
+
+
+def bindings(kind: type) -> list[Binding]:
+    made = [b for c in own(kind) for b in vars(c).get("BINDINGS", ()) if isinstance(b, Binding)]
+    return list(Binding.make_bindings(made))
+
+
+def contexts(screens: list[Screen[Any]]) -> list[tuple[Screen[Any], type | None]]:
+    """Return every screen with every kind of widget of ours that can have the keyboard on it."""
+    out: list[tuple[Screen[Any], type | None]] = []
+    for screen in screens:
+        kinds = {type(w) for w in screen.query("*") if w.can_focus and own(type(w))}
+        out += [(screen, kind) for kind in sorted(kinds, key=str)] or [(screen, None)]
+    return out
+
+
+def test_the_help_lists_every_key_of_a_screen_its_panes_and_the_app(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        for screen, kind in contexts(await each_screen(pilot, app)):
+            help_ = Keys(screen)
+            rows = {what for _, group in help_.groups for _, what in group}
+            for owner in filter(None, (type(screen), kind, RpatApp)):
+                for binding in bindings(owner):
+                    assert binding.description, (owner, binding.key)
+                    assert {binding.description, binding.tooltip} & rows, (owner, binding)
+
+    driven(shared, drive)
+
+
+def test_the_help_is_shown_searched_and_left(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "question_mark")
+        assert isinstance(app.screen, Keys)
+        assert "this screen" in seen(app)
+        assert "requeue from start" in seen(app)
+        await press(pilot, *"kill")
+        assert "X" in seen(app)
+        assert "requeue from start" not in seen(app)
+        await press(pilot, "escape")
+        assert isinstance(app.screen, RunsScreen)
+
+    driven(shared, drive)
+
+
+SHADOWS = {
+    ("RunsScreen", "ChartWidget", "escape"): "leaves inspect first; else it is passed on",
+    ("Detail", "ChartWidget", "escape"): "leaves inspect first; else it is passed on",
+    ("CompareScreen", "ChartWidget", "escape"): "leaves inspect first; else it is passed on",
+}
+"""Keys that a pane takes from its screen or the app, each with the reason."""
+
+
+def test_no_key_is_bound_twice_in_one_context(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        found = contexts(await each_screen(pilot, app))
+        for screen, kind in found:
+            name = type(screen).__name__
+            taken: dict[str, str] = {}
+            for owner in filter(None, (kind, type(screen), RpatApp)):
+                keys = [b.key for b in bindings(owner)]
+                assert len(keys) == len(set(keys)), (owner, sorted(keys))
+                for key in keys:
+                    if key in taken and (name, taken[key], key) not in SHADOWS:
+                        pytest.fail(f"{key} of {owner.__name__} is taken by {taken[key]}")
+                    taken[key] = owner.__name__
+
+    driven(shared, drive)
+
+
+def test_escape_is_passed_on_by_a_chart_that_is_not_inspected(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        app.open_run(1)
+        await rest(pilot)
+        await press(pilot, "i", "escape")
+        assert isinstance(app.screen, Detail)
+        await press(pilot, "escape")
+        assert isinstance(app.screen, RunsScreen)
+
+    driven(shared, drive)
+
+
+@pytest.mark.parametrize("mode", ["runs", "queue", "logs"])
+def test_the_foot_fits_in_eighty_columns_and_shows_the_help(shared: Home, mode: str) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        app.action_mode(mode)
+        await rest(pilot)
+        await until(pilot, lambda: "q quit" in seen(app).splitlines()[-1])
+        assert "? keys" in seen(app).splitlines()[-1]
+
+    driven(shared, drive, (80, 24))
+
+
+# ----------------------------------------------------------------- acts
+
+
+def command(words: str) -> bool:
+    """Return whether the program knows a command with its options."""
+    here: Any = typer.main.get_command(commands)
+    options = []
+    for word in shlex.split(words)[1:]:
+        if word.startswith("--"):
+            options.append(word)
+        else:
+            here = here.commands.get(word)
+    known = {name for p in here.params for name in p.opts} if here else set()
+    return here is not None and not hasattr(here, "commands") and set(options) <= known
+
+
+def test_every_act_has_a_key_a_place_in_the_palette_and_a_command(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        screens = await each_screen(pilot, app)
+        for act in ACTS.values():
+            assert command(act.command), act.command
+            keys = {b.key for s in screens for b in bindings(type(s))
+                    if b.action == f"act('{act.name}')"}  # fmt: skip
+            assert keys == {act.key}
+            for screen in (s for s in screens if isinstance(s, Page)):
+                offered = {c.title: c.help for c in app.get_system_commands(screen)}
+                assert offered[act.title] == act.command
+
+    driven(shared, drive)
+
+
+@pytest.mark.parametrize("archived", [False, True], ids=["listed", "archived"])
+@pytest.mark.parametrize("act", ACTS.values(), ids=lambda act: act.name)
+def test_an_act_is_refused_with_a_reason_wherever_the_command_would_refuse(
+    home: Home, db: sqlite3.Connection, act: Any, archived: bool
+) -> None:
+    from rpat_tui.store import queries
+
+    for state in MOVES:
+        db.execute("update runs set state = ?, archived = ? where n = 1", (state, archived))
+        (row,) = queries.runs(db, numbers=[1])
+        reason = act.refuse(row)
+        try:
+            refused = "nothing to" in (text := act.do(home, db, 1))
+        except ConfigError as error:
+            refused, text = True, str(error)
+        if refused:
+            assert "r0001" in reason, (state, text)
+            assert state in reason or "archived" in reason
+
+
+@pytest.mark.parametrize("state", ["done", "queued"])
+def test_a_key_that_is_not_possible_says_why(shared: Home, state: str) -> None:
+    before = dump(shared)
+    key = {"done": "s", "queued": "r"}[state]
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "G" if state == "done" else "g", key)
+        assert f"is {state}" in said(app)
+
+    driven(shared, drive)
+    assert dump(shared) == before
+
+
+def test_stopping_pausing_and_the_order_of_the_queue_from_the_keyboard(
+    home: Home, db: sqlite3.Connection
+) -> None:
+    def state(n: int) -> str:
+        return str(db.execute("select state from runs where n = ?", (n,)).fetchone()[0])
+
+    def order() -> list[int]:
+        from rpat_tui.store import queue
+
+        return queue.waiting(db)
+
+    last = len(CAST)
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "g", "p")
+        await until(pilot, lambda: state(last) == "paused")
+        await press(pilot, "p")
+        await until(pilot, lambda: state(last) == "queued")
+        await press(pilot, "2")
+        await press(pilot, *("j",) * 6)
+        chosen = app.screen.chosen()[0]  # type: ignore[attr-defined]
+        await press(pilot, "K")
+        await until(pilot, lambda: order()[0] == chosen)
+        await press(pilot, "J")
+        await until(pilot, lambda: order()[-1] == chosen)
+        await press(pilot, "1", "g", "X")
+        await press(pilot, "n")
+        assert state(last) == "queued"
+        await press(pilot, "X", "y")
+        await until(pilot, lambda: state(last) == "stopped")
+
+    driven(home, drive)
+
+
+def test_a_window_that_is_read_only_changes_nothing(shared: Home) -> None:
+    before = dump(shared)
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        for key in (*(act.key for act in ACTS.values() if act.name not in ("first", "last")),):
+            await press(pilot, key)
+        await press(pilot, "2", "j", "j")
+        for key in ("K", "J", "s", "X", "p", "plus", "minus", "P"):
+            await press(pilot, key)
+        assert "read-only" in said(app)
+        assert "read-only" in seen(app).splitlines()[0]
+
+    driven(shared, drive, readonly=True)
+    assert dump(shared) == before
+
+
+# ----------------------------------------------------------------- the list
+
+
+def test_a_filter_narrows_as_one_types_and_escape_takes_it_away(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        every = table(app).count
+        await press(pilot, "slash", *"mart")
+        assert 0 < table(app).count < every
+        await until(pilot, lambda: "/mart" in seen(app))
+        await press(pilot, *" pgd>")  # not a filter yet
+        assert 0 < table(app).count < every
+        await press(pilot, "enter")
+        assert table(app).has_focus
+        await press(pilot, "escape")
+        assert table(app).count == every
+        assert not app.screen.query_one("#filter", Input).display
+
+    driven(shared, drive)
+
+
+def test_a_column_is_chosen_for_the_order_and_again_reverses(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        screen = app.screen
+        assert isinstance(screen, RunsScreen)
+        await press(pilot, "S")
+        assert isinstance(app.screen, Pick)
+        await press(pilot, *"pgd", "enter")
+        assert screen.query_of_list.sort == "pgd"
+        first = table(app)._lines[0].id
+        await press(pilot, "S", *"pgd", "enter")
+        assert table(app)._lines[0].id != first
+
+    driven(shared, drive)
+
+
+def test_seeds_are_folded_and_unfolded(tmp_path: Path) -> None:
+    replay = Replay(Home(tmp_path / "home"), cast=[Part(0, "done"), Part(1, "done")])
+    replay.recorded[1] = json.loads(json.dumps(replay.recorded[0]))
+    replay.recorded[1]["config"]["seed"] = 1
+    replay.begin()
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        assert table(app).count == 2
+        await press(pilot, "v")
+        assert table(app).count == 1
+        assert "±" in seen(app)
+        await press(pilot, "enter")
+        assert table(app).count == 3
+        await press(pilot, "v")
+        assert table(app).count == 2
+
+    driven(replay.home, drive)
+
+
+def test_marked_runs_are_overlaid_in_their_colours(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "G", "space", "k", "space")
+        assert app.marked == (1, 2)
+        chart = app.screen.query_one(ChartWidget)
+        assert {s.name for s in chart.chart.series} == {"r0001", "r0002"}
+        assert chart.chart.title == "PGD accuracy"
+        await press(pilot, "0")
+        assert app.marked == ()
+        assert chart.chart.title == "accuracy"
+        assert len(chart.chart.series) == 2
+
+    driven(shared, drive, (160, 48))
+
+
+def test_the_chart_shows_another_metric_from_its_menu(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "G", "tab", "m")
+        assert isinstance(app.screen, Pick)
+        await press(pilot, *"learn", "enter")
+        assert app.screen.query_one(ChartWidget).chart.title == "learning rate"
+        for name in METRICS:
+            app.screen._show_metric(name)  # type: ignore[attr-defined]
+            await rest(pilot)
+            assert app.screen.query_one(ChartWidget).chart.title == name
+
+    driven(shared, drive, (160, 48))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_panes_are_reached_and_zoomed_in_any_size(shared: Home, size: tuple[int, int]) -> None:
+    wide = size[0] >= 110
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        chart = app.screen.query_one(ChartWidget)
+        assert table(app).has_focus
+        assert chart.region.width > 20 if wide else not chart.region.width
+        await press(pilot, "tab")
+        assert chart.has_focus
+        assert chart.region.width > 20
+        assert bool(table(app).region.width) == wide
+        await press(pilot, "z")
+        assert chart.region.width > size[0] - 4
+        await press(pilot, "z", "tab")
+        assert table(app).has_focus
+        assert table(app).region.width > 20
+        await press(pilot, "z")
+        assert table(app).region.width == size[0]
+        await press(pilot, "tab")
+        assert app.screen.query_one(ChartWidget).region.width > 20  # never a focus nobody sees
+
+    driven(shared, drive, size)
+
+
+ONE_EACH = {part.state: n for n, part in enumerate(CAST, 1)}
+"""A run in each state."""
+
+
+@pytest.mark.parametrize("state", ONE_EACH)
+def test_a_run_in_any_state_is_opened_and_its_log_read(shared: Home, state: str) -> None:
+    n = ONE_EACH[state]
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        app.open_run(n)
+        await rest(pilot)
+        assert f"r{n:04d}" in seen(app)
+        await press(pilot, "L")
+        assert app.current_mode == "logs"
+        assert f"r{n:04d}" in seen(app)
+        await press(pilot, "o", "e", "f", "g", "G", "slash", *"ep", "enter", "n", "N", "escape")
+        await press(pilot, "less_than_sign", "greater_than_sign", "y")
+        assert f"rpat show r{n:04d}" in said(app)
+
+    driven(shared, drive, (80, 24))
+
+
+# ----------------------------------------------------------------- homes in every condition
+
+
+async def everywhere(pilot: Pilot[int], app: RpatApp) -> None:
+    """Press what there is on every screen."""
+    for key in ("2", "j", "K", "P", "enter", "5", "e", "f", "1", "enter", "space", "v", "tab", "m"):
+        await press(pilot, key)
+        if not isinstance(app.screen, Page):
+            await press(pilot, "escape")
+
+
+def test_an_empty_home_says_what_to_do(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home").make()
+    with database.opened(home):
+        pass
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        assert "no runs yet" in seen(app)
+        await everywhere(pilot, app)
+
+    driven(home, drive)
+
+
+def test_a_home_that_does_not_exist_is_not_made_by_looking(tmp_path: Path) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        assert "no runs yet" in seen(app)
+        for key in ("2", "5", "1"):
+            await press(pilot, key)
+        assert not (tmp_path / "home").exists()
+
+    driven(Home(tmp_path / "home"), drive)
+
+
+def test_a_database_that_vanishes_is_missed_and_welcomed_back(home: Home, tmp_path: Path) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        count = table(app).count
+        for path in home.path.glob("rpat.db*"):
+            path.rename(tmp_path / path.name)
+        await app.look()
+        for key in ("2", "1", "j", "enter", "escape"):
+            await press(pilot, key)
+        assert "home" in seen(app).splitlines()[0]
+        assert table(app).count == count  # what was known stays
+        for path in tmp_path.glob("rpat.db*"):
+            path.rename(home.path / path.name)
+        await app.look()
+        await press(pilot, "j")
+        await app.look()
+        await rest(pilot)
+        assert table(app).count == count
+        assert app.screen.query_one(Bar).state.remark == ""
+
+    driven(home, drive)
+
+
+def test_a_locked_database_blocks_no_key(home: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        lock = sqlite3.connect(home.database, isolation_level=None)
+        lock.execute("begin immediate")
+        try:
+            at = table(app).cursor
+            await press(pilot, "j", "j", "2", "1", "space")
+            assert table(app).cursor == at + 2
+        finally:
+            lock.close()
+
+    driven(home, drive)
+
+
+def test_odd_names_and_long_notes_are_shown(home: Home, db: sqlite3.Connection) -> None:
+    name = "名前 ☃ \x1b[31m[red]é̀"
+    db.execute("update runs set name = ?, note = ?, sweep = ?", (name, "长 note " * 63, "[b]x"))
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "j", "enter")
+        assert "\x1b" not in seen(app)
+        assert "长" in seen(app)
+        await press(pilot, "escape", "2", "j", "5")
+
+    for size in SIZES:
+        driven(home, drive, size)
+
+
+def test_runs_without_metrics_and_with_missing_values_are_drawn(
+    home: Home, db: sqlite3.Connection
+) -> None:
+    db.execute("update points set value = null where series % 2")
+    db.execute("update latest_best set value = null, max_value = null where series % 3 = 0")
+    db.execute("delete from points where series % 5 = 0")
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        for _ in range(6):
+            await press(pilot, "space", "j")
+        await press(pilot, "0", "G", "enter")
+        assert isinstance(app.screen, Detail)
+
+    driven(home, drive, (160, 48))
+
+
+def test_a_storm_of_sizes_keeps_the_cursor_on_its_run(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, *("j",) * 9)
+        there = table(app).line
+        assert there is not None
+        for width, height in ((70, 20), (200, 60), (40, 12), (20, 5), (160, 48), (80, 24),
+                              (111, 8), (60, 16), (240, 70), (100, 30)):  # fmt: skip
+            await pilot.resize_terminal(width, height)
+        await rest(pilot)
+        assert table(app).line == there
+        assert there.id in seen(app)
+
+    driven(shared, drive)
+
+
+# ----------------------------------------------------------------- the demo
+
+
+def test_the_demo_shows_every_state_and_moves(tmp_path: Path, monkeypatch: Any) -> None:
+    import time
+
+    replay = Replay(Home(tmp_path / "demo"))
+    replay.begin()
+    now = time.time()
+
+    def states() -> dict[str, int]:
+        with database.opened_readonly(replay.home) as db:
+            return dict(db.execute("select state, count(*) from runs group by state").fetchall())
+
+    assert set(states()) == set(MOVES) - {"pausing"}
+    ends: dict[str, int] = {}
+    for step in range(1, 40):
+        monkeypatch.setattr(time, "time", lambda at=now + 10 * step: at)
+        replay.tick()
+        ends = states()
+    assert ends.get("queued", 0) == ends.get("running", 0) == ends.get("starting", 0) == 0
+    assert ends["done"] == sum(p.state in ("done", "archived", "running", "starting", "queued")
+                               for p in CAST)  # fmt: skip
+    with database.opened_readonly(replay.home) as db:
+        assert {n for (n,) in db.execute("select note from runs")} == {"replayed recording"}
+        assert {n for (n,) in db.execute("select name from runs")} == {"demo"}
+
+
+def test_runs_of_the_demo_are_stopped_resumed_and_queued_again(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    import time
+
+    replay = Replay(Home(tmp_path / "demo"), cast=[Part(0, "running", 0.5)])
+    replay.begin()
+    now = time.time()
+
+    def tick(later: float) -> tuple[str, int]:
+        monkeypatch.setattr(time, "time", lambda: now + later)
+        replay.tick()
+        with database.opened_readonly(replay.home) as db:
+            found: tuple[str, int] = db.execute("select state, epoch from runs").fetchone()
+            return found
+
+    with database.opened(replay.home) as db:
+        ACTS["pause"].do(replay.home, db, 1)
+        state, epoch = tick(0)
+        assert state == "paused"
+        ACTS["pause"].do(replay.home, db, 1)
+        assert tick(1)[0] == "starting"
+        assert tick(4)[0] == "running"
+        assert tick(4.1)[1] >= epoch
+        ACTS["stop"].do(replay.home, db, 1)
+        assert tick(4.2)[0] == "stopped"
+        ACTS["requeue"].do(replay.home, db, 1)
+        tick(11)
+        assert tick(300) == ("done", 5)
+
+
+def test_the_recordings_are_small_and_of_digits() -> None:
+    from importlib.resources import files
+
+    text = (files("rpat_tui") / "demo" / "recordings.jsonl").read_text("utf-8")
+    assert len(text) < 60_000
+    for line in text.splitlines():
+        assert json.loads(line)["config"]["data"]["name"] == "digits"
+
+
+def test_the_demo_leaves_no_home_behind() -> None:
+    replay = Replay.somewhere()
+    assert replay.home.exists()
+    replay.remove()
+    assert replay.folder is not None
+    assert not replay.folder.exists()

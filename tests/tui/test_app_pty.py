@@ -1,0 +1,220 @@
+"""The window on a real terminal: what it sends, how it leaves, and that runs go on without it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rpat_tui.home import Home
+from rpat_tui.replay import Part, Replay
+from rpat_tui.store import db as database
+from tests.console.conftest import enqueuer, freeze_the_standin, until
+from tests.tui.pseudo import Terminal
+
+RESTORED = b"\x1b[?1049l"
+SIZES = [(160, 48), (80, 24)]
+Open = Callable[..., Terminal]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home with finished runs, where nothing needs a worker."""
+    replay = Replay(
+        Home(tmp_path_factory.mktemp("pty") / "home"), cast=[Part(n, "done") for n in range(8)]
+    )
+    replay.begin()
+    return replay.home
+
+
+def window(home: Home, *words: str, **options: Any) -> Terminal:
+    """Open `rpat tui` on a terminal."""
+    config = str(home.path.parent / "config")
+    options = {"XDG_CONFIG_HOME": config, "CUDA_VISIBLE_DEVICES": "", **options}
+    return Terminal("rpat_tui", "tui", "--home", str(home.path), *words, **options)
+
+
+def pace() -> float:
+    """Return how many times longer than on an idle machine starting a program takes now."""
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import textual.app"], check=True)
+    return max((time.monotonic() - start) / 0.3, 1.0)
+
+
+def left(terminal: Terminal, limit: float) -> int:
+    """Return the exit status of a window that is leaving."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        terminal._take(0.02)
+        pid, status = os.waitpid(terminal.pid, os.WNOHANG)
+        if pid:
+            while terminal._take(0.02):
+                pass
+            terminal.pid = os.posix_spawn("/bin/true", ["true"], {})  # for its own clean-up
+            return os.waitstatus_to_exitcode(status)
+    raise AssertionError("it does not leave")
+
+
+@pytest.mark.parametrize(("columns", "rows"), SIZES)
+def test_it_paints_soon_and_not_much(
+    home: Home, columns: int, rows: int, record_property: Any
+) -> None:
+    slow = pace()
+    start = time.monotonic()
+    with window(home, columns=columns, rows=rows) as terminal:
+        count = terminal.until("r0008", 60)
+        seconds = time.monotonic() - start
+        count += terminal.listen()
+    record_property("first_paint", f"{columns}x{rows}: {count} bytes, {1e3 * seconds:.0f} ms")
+    assert count < (40_000 if columns > 80 else 16_000)
+    assert seconds < 3 * slow
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [("q", 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["q", "SIGTERM", "SIGHUP"],
+)
+def test_it_leaves_the_terminal_as_it_was(home: Home, how: Any, code: int) -> None:
+    with window(home) as terminal:
+        terminal.until("r0008")
+        terminal.listen()
+        terminal.send(how) if how == "q" else os.kill(terminal.pid, how)
+        assert left(terminal, 20) == code
+        assert RESTORED in terminal.raw
+
+
+def test_it_sends_nothing_while_nothing_happens(home: Home) -> None:
+    with window(home) as terminal:
+        terminal.until("r0008")
+        terminal.listen(2.0, 20.0)
+        assert terminal.listen(3.0, 3.0) == 0
+
+
+@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {}], ids=["dumb", "pipe"])
+def test_without_a_terminal_it_prints_the_list(home: Home, env: dict[str, str]) -> None:
+    settings = {**os.environ, "XDG_CONFIG_HOME": str(home.path.parent / "config"), **env}
+
+    def out(word: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "rpat_tui", word, "--home", str(home.path)], env=settings,
+            capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL,
+        ).stdout  # fmt: skip
+
+    assert "r0008" in out("list")
+    assert out("tui") == out("list")
+
+
+def test_a_dumb_terminal_gets_the_list(home: Home) -> None:
+    with window(home, TERM="dumb") as terminal:
+        terminal.until("r0001")
+        assert left(terminal, 20) == 0
+        assert b"\x1b[?1049h" not in terminal.raw
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{"NO_COLOR": "1"}, {"TERM": "xterm", "COLORTERM": ""}],
+    ids=["no colours", "16 colours"],
+)
+def test_it_starts_with_few_colours(home: Home, env: dict[str, str]) -> None:
+    with window(home, **env) as terminal:
+        terminal.until("r0008")
+        terminal.send("j")
+        terminal.listen()
+        if "NO_COLOR" not in env:
+            assert b"[38;2;" not in terminal.raw
+            assert b";38;2;" not in terminal.raw
+
+
+@pytest.mark.parametrize("env", [{}, {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=str)
+def test_the_c_locale_gets_ascii(home: Home, env: dict[str, str]) -> None:
+    with window(home, columns=160, rows=48, LC_ALL="C", **env) as terminal:
+        terminal.until("r0008")
+        terminal.send("2")
+        terminal.until("Queue")
+        terminal.send("1?")
+        terminal.until("this screen")
+        terminal.listen()
+        assert terminal.raw.isascii()
+
+
+def test_the_demo_moves_and_cleans_up(tmp_path: Path) -> None:
+    here = tmp_path / "tmp"
+    here.mkdir()
+    nowhere = Home(tmp_path / "none")
+    with window(nowhere, "--demo", columns=160, rows=48, TMPDIR=str(here)) as terminal:
+        terminal.until("replayed recordings")
+        assert "demo" in terminal.screen.display[0]
+        assert list(here.glob("rpat-*"))
+        before = terminal.screen.display
+        terminal.listen(8.0, 8.0)
+        assert terminal.screen.display != before
+        terminal.send("q")
+        assert left(terminal, 20) == 0
+    assert not list(here.glob("rpat-*"))
+    assert not nowhere.path.exists()
+
+
+# ----------------------------------------------------------------- with runs that go on
+
+
+@pytest.fixture
+def busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """A home where eight stand-in runs are under way."""
+    for name, value in {"RPAT_CPU_SLOTS": "8", "RPAT_WORKER_IDLE": "1",
+                        "XDG_CONFIG_HOME": str(tmp_path / "config")}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    freeze_the_standin(monkeypatch)
+    home = Home(tmp_path / "home").make()
+    with database.opened(home) as db:
+        from rpat_tui.launch import control, worker
+
+        numbers = enqueuer(home, db)(8, "pace=0.2 per_epoch=5", epochs=400)
+        worker.ensure(home)
+        until(lambda: _states(db) == {"running"}, 120)
+        yield home
+        for n in numbers:
+            control.stop(home, db, n, "kill")
+        until(lambda: not _states(db) & {"running", "starting", "pausing"}, 60)
+
+
+def _states(db: Any) -> set[str]:
+    return {state for (state,) in db.execute("select state from runs")}
+
+
+@pytest.mark.slow
+def test_a_live_second_of_eight_runs_is_cheap(busy: Home, record_property: Any) -> None:
+    with window(busy, columns=160, rows=48) as terminal:
+        terminal.until("r0008")
+        terminal.listen(1.0, 5.0)
+        count = terminal.listen(10.0, 10.0)
+    record_property("live", f"{count / 10:.0f} bytes/s")
+    assert 0 < count / 10 < 4096
+
+
+@pytest.mark.slow
+def test_when_the_terminal_goes_away_the_window_ends_and_the_runs_go_on(busy: Home) -> None:
+    slow = pace()
+    terminal = window(busy)
+    terminal.until("r0008")
+    terminal.listen()
+    os.close(terminal.fd)
+    start = time.monotonic()
+    while os.waitpid(terminal.pid, os.WNOHANG) == (0, 0):
+        assert time.monotonic() - start < 2.0 * slow
+        time.sleep(0.02)
+    with database.opened_readonly(busy) as db:
+        step = "select sum(step) from runs"
+        before = db.execute(step).fetchone()
+        until(lambda: db.execute(step).fetchone() > before, 30)
+        assert _states(db) == {"running"}
+    with window(busy) as again:
+        again.until("running")
