@@ -277,11 +277,13 @@ class Chaos:
 
     def __init__(
         self, chance: random.Random, home: Home, machine: Machine, note: str, epochs: int,
-        *, troubles: tuple[type[Trouble], ...] = (), people: bool = False,
+        *, troubles: tuple[type[Trouble], ...] = (), people: bool = False, rest: float = 0.5,
+        make: Callable[[sqlite3.Connection, int], list[int]] | None = None,
     ) -> None:  # fmt: skip
         self.chance, self.home, self.machine = chance, home, machine
         self.note, self.epochs = note, epochs
         self.troubles, self.people = troubles, people
+        self.longest_rest, self.make = rest, make
         self.trouble: Trouble | None = None
         self.full: list[Full] = []
         self.numbers: list[int] = []
@@ -292,12 +294,15 @@ class Chaos:
     # ------------------------------------------------------------- the course of it
 
     def run(self, kinds: list[str], lose_database_at: int = -1) -> Tally:
-        """Kill what `kinds` names, one after another; ends when all runs are done."""
+        """Kill what `kinds` names, one after another; ends when all runs are done.
+
+        Before the kill of that number the database is deleted.
+        """
         began = time.monotonic()
         self.enqueue(3)
         for count, kind in enumerate(kinds):
             self.measure_pace()
-            self.rest(self.chance.uniform(0, 0.5))
+            self.rest(self.chance.uniform(0, self.longest_rest))
             self.top_up()
             if count == lose_database_at:
                 self.lose_the_database()
@@ -325,6 +330,9 @@ class Chaos:
 
     def enqueue(self, count: int) -> None:
         with database.opened(self.home) as db:
+            if self.make is not None:
+                self.numbers += self.make(db, count)
+                return
             make: Enqueue = enqueuer(self.home, db)
             retries = self.chance.choice([0, 0, 2]) if self.people else 0
             self.numbers += make(count, self.note, self.epochs, retries=retries)
