@@ -14,19 +14,19 @@ from pathlib import Path
 
 sys.path.remove(str(Path(__file__).parent))  # this file has the name of a standard module
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import platform  # noqa: E402
-import statistics  # noqa: E402
-import subprocess  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
 
-from rpat import journal  # noqa: E402
-from rpat.journal import Journal  # noqa: E402
-from rpat.recipes import recipe  # noqa: E402
-from rpat.rundir import RunDir, new_uid, write_json  # noqa: E402
+from rpat import journal
+from rpat.journal import Journal
+from rpat.recipes import recipe
+from rpat.rundir import RunDir, new_uid, write_json
 
 GPU_STEP = 0.050
 """Seconds of a step of ResNet-18 with PGD-10 on a large GPU, the order of magnitude."""

@@ -130,7 +130,9 @@ def reads(db: sqlite3.Connection, runs: int) -> dict[str, tuple[str, Callable[[]
 
     def curves() -> list[object]:
         return [
-            queries.points(db, n, name) for n in shown for name in ("test/clean_acc", "test/pgd_acc")
+            queries.points(db, n, name)
+            for n in shown
+            for name in ("test/clean_acc", "test/pgd_acc")
         ]
 
     return {

@@ -34,7 +34,7 @@ def test_a_pause_in_the_middle_of_an_epoch_changes_no_bit(
     until(lambda: state(db, paused) == "paused", 60)
     (stop,) = queries.events(db, paused, ["stop"])
     assert stop["word"] == "pause"
-    assert 0 < stop["step"] % real.PER_EPOCH, "it was to be the middle of an epoch"
+    assert stop["step"] % real.PER_EPOCH > 0, "it was to be the middle of an epoch"
     until(lambda: state(db, whole) == "running", 60)  # its place was free at once
     subprocess.run([*COMMAND, "resume", f"r{paused}"], check=True, capture_output=True)
     until(lambda: not queries.unfinished(db, [paused, whole]), 240)

@@ -15,7 +15,7 @@ import pytest
 import rpat
 from rpat_tui.home import Home
 from tests.console.chaos import Machine
-from tests.console.conftest import home as home  # noqa: PLC0414  the fixture
+from tests.console.conftest import home as home
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results"
 SIZE = "96m"
@@ -38,9 +38,7 @@ def small_disk(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def machine(
-    small_disk: str, home: Home, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Machine]:
+def machine(small_disk: str, home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """The processes of a home on a small disk."""
     monkeypatch.setenv("RPAT_CPU_SLOTS", "2")
     made = Machine(home)
