@@ -144,7 +144,7 @@ def number(value: Any) -> float:
 def show(value: Any) -> str:
     """Format a value for people: pixel radii as n/255, everything else briefly."""
     if isinstance(value, float) and 0 < value < 1 and len(f"{value:g}") > 4:
-        scaled = round(value * 255, 3)
+        scaled = round(value * 255 * 8) / 8  # eighths: 0.5/255 and 0.125/255 as well
         if abs(value * 255 - scaled) < 1e-9:
             return f"{scaled:g}/255"
     if isinstance(value, float):

@@ -24,7 +24,7 @@ from rpat_tui.cli.output import (
     say,
     title,
 )
-from rpat_tui.home import Home
+from rpat_tui.home import Home, settings
 from rpat_tui.launch import worker
 from rpat_tui.store import db as database
 from rpat_tui.store import queries
@@ -63,6 +63,8 @@ def follow(home: Home, numbers: Sequence[int], *, quiet: bool = False) -> int:
             _detached(db, _family(db, numbers))
             return 130
         rows = queries.runs(db, numbers=_family(db, numbers))
+    if not quiet and settings()["notify_bell"].value == "on" and sys.stderr.isatty():
+        sys.stderr.write("\a")
     if not quiet:
         for row in rows:
             if row["state"] != "done":

@@ -71,7 +71,9 @@ def _send(row: dict[str, Any], command: str, url: str, say: Say) -> None:
             )  # fmt: skip
         except (OSError, subprocess.SubprocessError) as error:
             say(f"notify_command: {error}")
-    if url:
+    if url and not url.startswith(("http://", "https://")):
+        say(f"notify_webhook: {url} is no http address")
+    elif url:
         body = json.dumps({"text": text, **row}).encode()
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         try:

@@ -26,6 +26,9 @@ from rpat_tui.store.db import transaction
 from rpat_tui.store.ingest import ingest
 from rpat_tui.store.queue import FINAL, move
 
+LEAVE = 30.0
+"""Seconds that a trainer may take from its last word to its end before that word counts."""
+
 
 def reconcile(
     home: Home,
@@ -147,6 +150,7 @@ def _evidence(
         asked=asked,
         trainer=trainer,
         attendant=attendant,
+        leaving=bool(attendant) and _is_leaving(attempt),
         rebooted=bool(known) and known["boot"] != boot_id(),
         last_line=last_line(files.output),
         disk_full=said.get("disk_full", False) or shutil.disk_usage(folder.path).free < FULL,
@@ -155,6 +159,14 @@ def _evidence(
         **(silence or {}),
         restarts=queries.moves_for(db, run["n"], "stuck") if asked == "stuck" else 0,
     )
+
+
+def _is_leaving(attempt: dict[str, Any]) -> bool:
+    """Return whether a trainer has said its last word so lately that it may still be ending."""
+    ended = attempt["exit_code"] is not None or attempt["signal"]
+    if attempt["ending"] not in ("end", "stop") or ended:
+        return False
+    return time.time() - float(attempt["ended"] or 0) < LEAVE
 
 
 def _memory(said: dict[str, Any], signal: str) -> dict[str, Any]:

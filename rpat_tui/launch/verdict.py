@@ -34,6 +34,7 @@ class Evidence:
     asked: str = ""  # content of the stop file
     trainer: bool | None = False
     attendant: bool | None = False
+    leaving: bool = False  # has said its last word, but its process has not ended yet
     rebooted: bool = False
     launched: bool = False  # its worker has started an attendant
     launcher: bool | None = False  # that process lives
@@ -75,6 +76,8 @@ def judge(e: Evidence) -> Verdict:
     """Return the state that the evidence supports."""
     if not e.attempt:
         return _not_begun(e)
+    if e.leaving:
+        return _alive(e)  # its place, and the memory of its card, are not free yet
     if e.ending == "end":
         return Verdict("done")
     if e.ending == "stop":

@@ -92,7 +92,10 @@ def _keep_stranger(home: Home, db: sqlite3.Connection) -> str:
 
 def bump(db: sqlite3.Connection) -> None:
     """Note that something has changed that journals do not tell of; in a transaction."""
-    set_fact(db, "generation", str(generation(db) + 1))
+    db.execute(
+        "insert into facts values ('generation', '1') on conflict (key) "
+        "do update set value = cast(cast(value as integer) + 1 as text)"
+    )
 
 
 def remember(home: Home, db: sqlite3.Connection) -> None:

@@ -192,7 +192,7 @@ COLUMNS = {
 
 DEFAULT = (
     "id", "state", "method", "lam", "dataset", "model", "seed", "epoch", "clean", "pgd", "nrr",
-    "left", "tags", "note",
+    "left", "name", "tags", "note",
 )  # fmt: skip
 
 FIXED = ("id", "state")

@@ -175,12 +175,15 @@ class RunTable(Widget, can_focus=True):
         & > .run-table--missing, & > .run-table--queued, & > .run-table--archived,
         & > .run-table--dim, & > .run-table--bar { color: $text-muted; }
         & > .run-table--thumb { color: $foreground 70%; }
-        & > .run-table--starting, & > .run-table--running { color: $text-primary; }
+        & > .run-table--starting, & > .run-table--running { color: $primary; }
         & > .run-table--pausing, & > .run-table--paused, & > .run-table--stopped {
             color: $text-warning;
         }
-        & > .run-table--done { color: $text-success; }
-        & > .run-table--failed { color: $text-error; }
+        & > .run-table--done { color: $success; }
+        & > .run-table--failed { color: $error; text-style: bold; }
+        &:light > .run-table--starting, &:light > .run-table--running { color: $text-primary; }
+        &:light > .run-table--done { color: $text-success; }
+        &:light > .run-table--failed { color: $text-error; text-style: bold; }
         & > .run-table--lost { color: $text-accent; text-style: bold; }
     """ + "".join(
         f"& > .run-table--curve-{i} {{ color: {dark}; }}\n"

@@ -312,10 +312,7 @@ def test_a_stuck_run_is_started_again_where_the_settings_ask_for_it(
     (n,) = enqueue(note="hang=1")
     here = worker.Worker(home, 0.0, worker.Box(worker.rules(), list), lambda text: None)
     here.watch.factor = 0.0
-    with transaction(db):
-        taken = queue.take(db, "cpu:0", ("auto", "cpu"), here.me)
-    assert taken is not None
-    here._start(db, *taken, here.slots[0])
+    here._start_queued(db)
 
     def again() -> bool:
         reconcile(home, db, watch=here.watch)

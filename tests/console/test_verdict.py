@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -332,3 +333,12 @@ def test_what_the_core_journals_is_understood(
     said = describe(error)
     assert said["reason"] == reason
     assert recognise(said["reason"], said["message"]) == cause
+
+
+def test_a_run_that_said_its_last_word_holds_its_place_until_its_process_has_ended() -> None:
+    said = Evidence(attempt=1, ready=True, ending="end", trainer=True, attendant=True, leaving=True)
+    assert judge(said).state == "running"
+    assert judge(replace(said, leaving=False)).state == "done"
+    paused = replace(said, ending="stop", word="pause", asked="pause")
+    assert judge(paused).state == "pausing"
+    assert judge(replace(paused, leaving=False)).state == "paused"

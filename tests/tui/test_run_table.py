@@ -372,7 +372,7 @@ def test_the_cursor_stays_in_view_through_a_storm_of_sizes() -> None:
 @pytest.mark.parametrize(
     ("width", "titles"),
     [
-        (110, "id st method λ ds model s ep clean PGD NRR left tags"),
+        (110, "id st method λ ds model s ep clean PGD NRR left name"),
         (79, "id st method λ ds s ep clean PGD NRR"),
         (61, "id st method ds s ep clean PGD NRR"),
         (56, "id st method s ep clean PGD NRR"),

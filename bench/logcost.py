@@ -1,6 +1,6 @@
 """What a line of the journal costs the trainer, beside plain JSON and one write.
 
-    python bench/logging.py [--repeat 20000] [--steps 30]
+    python bench/logcost.py [--repeat 20000] [--steps 30]
 
 `Journal.write` of ten values and `json.dumps` of the same with `os.write` take turns in one
 process, so that both meet the same machine. Then a small real training says how long its steps
@@ -9,19 +9,17 @@ take. Prints a Markdown table.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.remove(str(Path(__file__).parent))  # this file has the name of a standard module
-
 import argparse
+import itertools
 import json
 import os
 import platform
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
+from pathlib import Path
 
 from rpat import journal
 from rpat.journal import Journal
@@ -79,7 +77,7 @@ def train(folder: Path, steps: int) -> float:
     done.check_returncode()
     records = [record for record, _ in journal.read(run.attempts()[0].journal)]
     times = [record["t"] for record in records if record["kind"] == "log"]
-    return statistics.median(b - a for a, b in zip(times, times[1:], strict=False))
+    return statistics.median(b - a for a, b in itertools.pairwise(times))
 
 
 def report(repeat: int, ours: list[float], plain: list[float], step: float) -> None:
