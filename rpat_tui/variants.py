@@ -55,7 +55,7 @@ def _variants(rows: Sequence[Row]) -> list[str]:
 def _differing(rows: Sequence[Row]) -> set[str]:
     if len(rows) < 2:
         return set()
-    first, *others = (row.config for row in rows)
+    first, *others = ({**row.config} for row in rows)
     keys = {key for config in (first, *others) for key in config}
     return {key for key in keys if any(c.get(key) != first.get(key) for c in others)}
 

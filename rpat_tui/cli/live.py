@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rpat.errors import StoreError
 from rpat_tui.cli.output import (
     COLOURS,
     console,
@@ -75,8 +76,10 @@ def until_all(home: Home, numbers: Sequence[int], where: str) -> int:
     """Wait until every run answers to a filter; 1 when one ended without ever doing so."""
     left = set(numbers)
     with database.opened(home) as db:
+        mine = database.file_of(home)
         try:
             while left:
+                _same_file(home, mine)
                 answers = {row["n"] for row in queries.runs(db, where, numbers=sorted(left))}
                 left -= answers
                 if left and not set(queries.unfinished(db, sorted(left))) & left:
@@ -92,13 +95,23 @@ def until_all(home: Home, numbers: Sequence[int], where: str) -> int:
 def _poll(
     home: Home, db: sqlite3.Connection, numbers: Sequence[int], show: Callable[[list[Row]], object]
 ) -> None:
+    mine = database.file_of(home)
     while True:
+        _same_file(home, mine)
         present = _family(db, numbers)
         show(snapshot(db, present))
         if not queries.unfinished(db, present) and _family(db, numbers) == present:
             return  # nor has an evaluation been queued between the two looks
         worker.ensure(home)
         time.sleep(TICK)
+
+
+def _same_file(home: Home, mine: tuple[int, int] | None) -> None:
+    """Refuse to look at a database that nobody keeps up any more."""
+    if database.file_of(home) != mine:
+        raise StoreError(
+            f"home {home.path}: the database was replaced meanwhile; look again, runs go on"
+        )
 
 
 def _family(db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +55,49 @@ def plain_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     return table
+
+
+MANY = 200
+"""Rows from which on a table is printed a block at a time: Rich needs a millisecond for each."""
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: tuple[str, ...] = (),
+    styles: Sequence[str] = (),
+) -> None:
+    """Print rows without lines between them; `styles` are those of the second cell of each row."""
+    from rich.text import Text
+
+    out = console()
+    if len(rows) <= MANY:
+        table = plain_table(*columns, right=right)
+        for row, style in zip(rows, styles, strict=True):
+            table.add_row(*(Text(cell, style=style * (i == 1)) for i, cell in enumerate(row)))
+        out.print(table)
+        return
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
+
+    def padded(row: Sequence[str]) -> list[str]:
+        blanks = [" " * (width - cell_len(c)) for width, c in zip(widths, row, strict=True)]
+        return [
+            f"{blank}{cell}  " if name in right else f"{cell}{blank}  "
+            for name, cell, blank in zip(columns, row, blanks, strict=True)
+        ]
+
+    out.print(Text("".join(padded(columns)), "dim"), no_wrap=True, overflow="ellipsis")
+    for start in range(0, len(rows), MANY):
+        block = Text(no_wrap=True, overflow="ellipsis")
+        for row, style in zip(rows[start : start + MANY], styles[start:], strict=False):
+            first, second, *rest = padded(row)
+            block.append(first)
+            block.append(second, style)
+            block.append("".join(rest).rstrip() + "\n")
+        out.print(block, end="")
 
 
 def print_json(value: Any) -> None:

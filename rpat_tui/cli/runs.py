@@ -23,6 +23,7 @@ from rpat_tui.cli.output import (
     place,
     plain_table,
     print_json,
+    print_table,
     reading,
     remark,
     say,
@@ -95,30 +96,37 @@ def _print_jobs(rows: list[dict[str, Any]], outcomes: dict[int, str]) -> None:
 
 
 def _print_list(rows: list[dict[str, Any]]) -> None:
-    from rich.text import Text
-
     out = console()
     wide = out.width >= 120
     columns = ["id", "state", "method", "data", *(["model"] if wide else []), "s", "epoch"]
     columns += ["clean", "PGD", *(["best", "started", "took"] if wide else [])]
-    table = plain_table(*columns, right=("s", "epoch", "clean", "PGD", "best", "took"))
+    cells = []
     for row in rows:
         best = figure(row["best_pgd"]) + (f" @{row['best_epoch']}" if row["best_epoch"] else "")
         ended = row["ended"] or time.time()
         took = duration(ended - row["started"]) if row["started"] else "–"
-        table.add_row(
-            row["id"],
-            Text(f"{glyph(row['state'])} {row['state']}", style=COLOURS[row["state"]]),
-            Text(_titled(row)),
-            Text(place(row, wide)),
-            *([row["model"]] if wide else []),
-            str(row["seed"]),
-            f"{row['epoch']}/{row['epochs']}",
-            figure(row["clean"]),
-            figure(row["pgd"]),
-            *([best, clock(row["started"]), took] if wide else []),
+        cells.append(
+            [
+                row["id"],
+                f"{glyph(row['state'])} {row['state']}",
+                _titled(row),
+                place(row, wide),
+                *([row["model"]] if wide else []),
+                str(row["seed"]),
+                f"{row['epoch']}/{row['epochs']}",
+                figure(row["clean"]),
+                figure(row["pgd"]),
+                *([best, clock(row["started"]), took] if wide else []),
+            ]
         )
-    out.print(table)
+    print_table(
+        columns,
+        cells,
+        right=("s", "epoch", "clean", "PGD", "best", "took"),
+        styles=[COLOURS[row["state"]] for row in rows],
+    )
+    from rich.text import Text
+
     for row in rows:
         if row["imported"].startswith("bundle "):
             out.print(Text(f"{row['id']} imported: {row['imported']}", style="dim"))

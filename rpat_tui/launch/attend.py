@@ -7,9 +7,11 @@ Standard library only. Exit code: the trainer's, or 1 when a signal ended it.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,9 @@ from rpat.identity import process_identity
 from rpat.journal import VERSION, Journal
 from rpat.rundir import Attempt, RunDir, newest_code, read_json
 from rpat_tui.launch import oom
+
+FULL = 1 << 20
+"""Bytes free below which a disk is full."""
 
 RETRIES, PAUSE = 60, 1.0
 """How long the end record waits for a full disk to get some room."""
@@ -57,8 +62,17 @@ def main(folder: str) -> int:
     code = trainer.returncode
     name = signal.Signals(-code).name if code < 0 else ""
     more = _memory(name, before) | ({"forced": round(forced)} if forced else {})
+    if _is_full(run.path):  # it may have room again when somebody asks why
+        more["disk_full"] = True
     _write_end(log, exit_code=None if name else code, signal=name, **more)
     return 1 if name else code
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < FULL
+    except OSError:
+        return False
 
 
 def _memory(signal_name: str, before: oom.Counters) -> dict[str, object]:
@@ -169,7 +183,9 @@ def _write_end(log: Journal, **values: object) -> None:
         try:
             log.write("end", sync=True, **values)
             return
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                values["disk_full"] = True
             time.sleep(PAUSE)
 
 

@@ -17,6 +17,7 @@ from rpat.identity import Identity, boot_id, is_alive
 from rpat.rundir import RunDir
 from rpat_tui.home import Home
 from rpat_tui.launch.again import retry
+from rpat_tui.launch.attend import FULL
 from rpat_tui.launch.locks import held
 from rpat_tui.launch.stuck import Watch
 from rpat_tui.launch.verdict import Evidence, judge
@@ -27,9 +28,6 @@ from rpat_tui.store.queue import FINAL, move
 
 LEAVE = 30.0
 """Seconds that a trainer may take from its last word to its end before that word counts."""
-
-FULL = 1 << 20
-"""Bytes free below which a run without last words was lost to a full disk."""
 
 
 def reconcile(
@@ -136,6 +134,7 @@ def _evidence(
     files = next(a for a in folder.attempts() if a.number == newest)
     asked = _content(files.stop)
     known = attempt["trainer"] or attempt["attendant"]
+    said = queries.attendant_end(db, run["n"], newest)
     trainer, attendant = alive["trainer"], alive["attendant"]
     if not known:  # the attendant has claimed the attempt and not yet written its first record
         attendant = alive["launcher"] or waited < 1.0
@@ -154,8 +153,9 @@ def _evidence(
         leaving=bool(attendant) and _is_leaving(attempt),
         rebooted=bool(known) and known["boot"] != boot_id(),
         last_line=last_line(files.output),
-        disk_full=shutil.disk_usage(folder.path).free < FULL,
-        **_memory(db, run["n"], newest, attempt["signal"]),
+        disk_full=said.get("disk_full", False) or shutil.disk_usage(folder.path).free < FULL,
+        began=bool(known),
+        **_memory(said, attempt["signal"]),
         **(silence or {}),
         restarts=queries.moves_for(db, run["n"], "stuck") if asked == "stuck" else 0,
     )
@@ -169,11 +169,10 @@ def _is_leaving(attempt: dict[str, Any]) -> bool:
     return time.time() - float(attempt["ended"] or 0) < LEAVE
 
 
-def _memory(db: sqlite3.Connection, n: int, newest: int, signal: str) -> dict[str, Any]:
+def _memory(said: dict[str, Any], signal: str) -> dict[str, Any]:
     """Return what the attendant saw of memory when the trainer was killed."""
     if signal != "SIGKILL":
         return {}
-    said = queries.attendant_end(db, n, newest)
     found = said.get("oom_kill")
     return {
         "peak_mb": said.get("peak_mb", 0),

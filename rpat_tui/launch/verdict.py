@@ -40,7 +40,8 @@ class Evidence:
     launcher: bool | None = False  # that process lives
     waited: float = 0.0  # seconds in the present state
     last_line: str = ""  # of the output
-    disk_full: bool = False
+    disk_full: bool = False  # now, or when its trainer ended
+    began: bool = True  # its attendant has said who it is
     oom: tuple[str, int] | None = None  # the kernel's counter that rose, and by how much
     peak_mb: int = 0  # the most memory that the trainer held
     quiet: float = 0.0  # seconds, on a clock that never jumps, since its journal last grew
@@ -177,6 +178,8 @@ def _why(e: Evidence) -> tuple[str, str]:
         said = f": {e.last_line}" if e.last_line else ""
         cause = recognise("", e.last_line) if e.exit_code else ""
         return cause or "exit", f"ended with exit code {e.exit_code}{said}"
+    if not e.began:
+        return "start", "its processes could not be started; see worker.log"
     if e.rebooted:
         return "reboot", "the machine was restarted"
     return "vanished", "trainer and attendant vanished without a word (kill -9?)"

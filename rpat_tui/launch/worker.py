@@ -76,7 +76,11 @@ class Worker:
         while not self.leaving and time.monotonic() - busy_at < self.idle:
             try:
                 with database.opened(self.home) as db:
+                    mine = database.file_of(self.home)
                     while not self.leaving and time.monotonic() - busy_at < self.idle:
+                        if database.file_of(self.home) != mine:
+                            self.say("the database was replaced: it is opened again")
+                            break
                         reconcile(self.home, db, watch=self.watch)
                         self._restart_stuck(db)
                         queue_evaluations(self.home, db)

@@ -51,6 +51,15 @@ def opened_readonly(home: Home) -> Iterator[sqlite3.Connection]:
             yield db
 
 
+def file_of(home: Home) -> tuple[int, int] | None:
+    """Return which file the home's database is now; another one after it was replaced."""
+    try:
+        found = home.database.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 @contextmanager
 def explained(home: Home) -> Iterator[None]:
     """Let SQLite's and the system's errors leave as `StoreError`, with file and remedy."""

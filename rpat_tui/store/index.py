@@ -374,17 +374,20 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
     becomes `stopped`, reason "never queued", until its journals say more. Returns the number of
     runs and one line for each directory that could not be read.
     """
-    queued = dict(
-        db.execute(
-            "select uid, priority from runs where state = 'queued' or "
-            "(state = 'starting' and attempt = 0)"
-        ).fetchall()
-    )
+    queued = {
+        uid
+        for (uid,) in db.execute(
+            "select uid from runs where state = 'queued' or (state = 'starting' and attempt = 0)"
+        )
+    }
     held = {
         uid: (state, *rest)
         for uid, state, *rest in db.execute("select uid, state, reason, ended from runs")
         if state in ("stopped", "paused")
     }
+    wishes = db.execute(
+        "select priority, rank, held, retries, retried, notified, uid from runs"
+    ).fetchall()
     running = {uid for (uid,) in db.execute(f"select uid from runs where state in {OPEN}")}
     seen = dict(db.execute("select uid, attempt from runs").fetchall())
     moves = db.execute(
@@ -411,16 +414,18 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
         attempts = RunDir(home.runs / name_of(n)).attempts()
         known_last = not attempts or attempts[-1].number <= seen.get(uid, 0)
         if uid in queued and known_last:
-            db.execute(
-                "update runs set state = 'queued', reason = '', priority = ? where n = ?",
-                (queued[uid], n),
-            )
+            db.execute("update runs set state = 'queued', reason = '' where n = ?", (n,))
         elif uid in held and known_last:
             carry.put(db, n, *held[uid])
         elif uid not in running and (bundled := _bundled(home, n)):
             carry.put(db, n, *bundled)
         elif attempts:
             carry.put(db, n, "lost", "reindexed", None)
+    db.executemany(
+        "update runs set priority = ?, rank = ?, held = ?, retries = ?, retried = ?, notified = ? "
+        "where uid = ?",
+        wishes,
+    )
     db.executemany(
         "insert into transitions (run, old, new, t, reason, evidence) values (?, ?, ?, ?, ?, ?)",
         [(known[uid], *rest) for uid, *rest in moves if uid in known],

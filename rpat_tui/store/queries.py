@@ -533,7 +533,9 @@ def config_of(db: sqlite3.Connection, n: int) -> Json:
 
 _MEASURED = """
 select p.n, p.id, p.seed, p.group_key, p.data_key, p.dataset, p.source, p.norm, p.model, p.method,
-    p.rpat, p.config, p.imported, e.checkpoint, e.network, e.epoch, e.weights, e.run = p.n as own,
+    p.rpat, p.config, p.imported,
+    json_extract(p.config, '$.data.train_n') or json_extract(p.config, '$.data.test_n') as subset,
+    e.checkpoint, e.network, e.epoch, e.weights, e.run = p.n as own,
     e.attack, e.n as images, e.of_n, e.selected_on, e.note, e.clean, e.robust
 from evaluations e join runs j on j.n = e.run
 join runs p on p.uid = coalesce(j.parent, j.uid)
@@ -566,7 +568,10 @@ def measurements(
     clause = "".join(f" and {column} = ?" for column in chosen)
     if numbers is not None:
         clause += f" and p.n in ({', '.join(str(int(n)) for n in numbers)})"
-    rows = _rows(db, f"{_MEASURED}{clause} order by p.n, e.t, e.id", list(chosen.values()))
+    bound = list(chosen.values())
+    only = [] if select or not checkpoint else [checkpoint]  # a rule looks at every epoch's
+    asked = f"{clause}{' and e.checkpoint = ?' if only else ''}"
+    rows = _rows(db, f"{_MEASURED}{asked} order by p.n, e.t, e.id", [*bound, *only])
     groups: dict[tuple[int, str], list[Json]] = {}
     for row in rows:
         groups.setdefault((row["n"], row["checkpoint"]), []).append(row)
@@ -578,17 +583,18 @@ def measurements(
         if kind in kinds and not (select and kind == "best")
     ]
     if select and "best" in kinds:
-        made += _selected(db, selection.rule(select), clause, list(chosen.values()), rows)
+        made += _selected(db, selection.rule(select), clause, bound, rows)
     return made
 
 
 def _reported(rows: list[Json]) -> list[Json]:
     """Return the rows of the network that stands for the run, and of its weights of today."""
     measured = {row["network"] for row in rows}
-    network = reported_network(json.loads(rows[0]["config"])["wrappers"])
-    if network not in measured:
-        network = "online" if "online" in measured else rows[0]["network"]
-    rows = [row for row in rows if row["network"] == network]
+    if len(measured) > 1:
+        network = reported_network(json.loads(rows[0]["config"])["wrappers"])
+        if network not in measured:
+            network = "online" if "online" in measured else rows[0]["network"]
+        rows = [row for row in rows if row["network"] == network]
     told = [row for row in rows if row["own"]] or rows  # the run's own word, else any
     return [row for row in rows if row["weights"] == told[-1]["weights"]]
 
@@ -722,8 +728,7 @@ def _suspicions(db: sqlite3.Connection) -> dict[int, list[str]]:
 def _marks(rows: list[Json]) -> Iterator[str]:
     if any(row["selected_on"] == "test" for row in rows):
         yield "best selected on the test set"
-    data = json.loads(rows[0]["config"])["data"]
-    if data["train_n"] or data["test_n"]:
+    if rows[0]["subset"]:
         yield "subset of the images"
     for row in rows:
         name = "AA" if row["attack"] == "aa" else "PGD"
@@ -754,6 +759,9 @@ class _LazyConfig(Mapping[str, object]):
 
     def __getitem__(self, key: str) -> object:
         return self._values()[key]
+
+    def get(self, key: str, default: object = None) -> object:
+        return self._values().get(key, default)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values())

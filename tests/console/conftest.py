@@ -56,10 +56,11 @@ def enqueuer(home: Home, db: sqlite3.Connection) -> Enqueue:
         attack: str = "pgd",
         name: str = "",
         tags: tuple[str, ...] = (),
+        retries: int = 0,
     ) -> list[int]:
         base = recipe(method, ("rpat",) if rpat else (), dataset="digits", epochs=epochs)
         configs = [base.override({"seed": n, "eval.attack": attack}) for n in range(count)]
-        wish = index.Wish(name=name, tags=tags, note=note)
+        wish = index.Wish(name=name, tags=tags, note=note, retries=retries)
         return index.enqueue(home, db, configs, wish, {"snapshot_path": str(STANDIN)})
 
     return make

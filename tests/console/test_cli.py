@@ -22,7 +22,7 @@ import typer
 
 from rpat.config import METHODS, WRAPPERS
 from rpat.errors import ConfigError
-from rpat_tui.cli import app, main
+from rpat_tui.cli import app, main, output
 from rpat_tui.home import Home
 from rpat_tui.launch import worker
 from rpat_tui.launch.locks import holder
@@ -780,3 +780,17 @@ def test_a_reader_that_leaves_early_is_no_error(small: Home) -> None:
     script = f"{sys.executable} -m rpat_tui metrics r1 --csv | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "name,epoch,step,value\n", "")
+
+
+def test_a_long_list_looks_like_a_short_one(
+    small: Home, rpat: Rpat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lines() -> list[str]:
+        return [line.rstrip() for line in rpat("list").out.splitlines()]
+
+    with database.opened(small) as db:
+        db.execute("update runs set name = '宽名' where n = 1")
+    short = lines()
+    assert len(short) > 2
+    monkeypatch.setattr(output, "MANY", 1)
+    assert lines() == short

@@ -27,7 +27,7 @@ from rpat_tui.store import db as database
 from rpat_tui.store import index, queries
 from rpat_tui.store.db import transaction
 from rpat_tui.store.ingest import ingest
-from rpat_tui.store.queue import move
+from rpat_tui.store.queue import move, place_first, waiting
 from tests.console.conftest import Enqueue, until
 
 Record = dict[str, Any]
@@ -506,6 +506,21 @@ def test_a_queued_run_keeps_its_place_through_reindex(
         (third, "queued", "", 50),
     ]
     assert [m["new"] for m in queries.transitions(db, first)] == ["stopped"]
+
+
+def test_what_people_asked_of_the_queue_stands_after_reindex(
+    home: Home, db: sqlite3.Connection, enqueue: Enqueue
+) -> None:
+    first, second, third = enqueue(3, retries=2)
+    with transaction(db):
+        place_first(db, [third])
+        db.execute("update runs set held = 1, retried = 1 where n = ?", (second,))
+    before = db.execute("select n, priority, rank, held, retries, retried from runs").fetchall()
+    assert waiting(db) == [third, first, second]
+    rebuild(home)
+    again = db.execute("select n, priority, rank, held, retries, retried from runs").fetchall()
+    assert again == before
+    assert waiting(db) == [third, first, second]
 
 
 def test_a_run_that_is_queued_again_keeps_its_numbers_through_reindex(

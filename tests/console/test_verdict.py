@@ -137,6 +137,10 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a restarted machine is named": (
         {"attempt": 1, "rebooted": True}, "failed", "the machine was restarted",
     ),
+    "what could not begin is not said to have vanished": (
+        {"attempt": 1, "began": False},
+        "failed", "its processes could not be started; see worker.log",
+    ),
     "what vanished is said to have vanished": (
         {"attempt": 1}, "failed", "trainer and attendant vanished without a word (kill -9?)",
     ),

@@ -8,11 +8,16 @@ import sqlite3
 
 import pytest
 
+from rpat.errors import StoreError
+from rpat_tui.cli import live
 from rpat_tui.home import Home
-from rpat_tui.launch import control, worker
+from rpat_tui.launch import attend, control, worker
 from rpat_tui.launch.locks import holder
 from rpat_tui.launch.reconcile import reconcile
+from rpat_tui.store import db as database
 from rpat_tui.store import queries
+from rpat_tui.store.db import transaction
+from rpat_tui.store.queue import move
 from tests.console.conftest import Enqueue, until
 
 
@@ -107,6 +112,61 @@ def test_an_attendant_that_dies_leaves_the_run_running(
     os.kill(queries.attempts(db, n)[0]["attendant"]["pid"], signal.SIGKILL)
     finish(home, db, [n])
     assert state(db, n)[0] == "done"
+
+
+def test_a_worker_takes_up_the_database_that_has_replaced_its_own(
+    home: Home, db: sqlite3.Connection, enqueue: Enqueue
+) -> None:
+    (n,) = enqueue(note="pace=0.02", epochs=16)
+    worker.ensure(home)
+    until(lambda: state(db, n)[0] == "running")
+    pid = (holder(home.worker_lock) or {})["pid"]
+    for file in home.path.glob("rpat.db*"):
+        file.unlink()
+
+    def is_done() -> bool:
+        with database.opened(home) as new:
+            return state(new, n) == ("done", "")
+
+    until(is_done)
+    assert (holder(home.worker_lock) or {"pid": pid})["pid"] == pid
+    with database.opened(home) as new:
+        assert [p["epoch"] for p in queries.metrics(new, n, ["train/loss"])] == [*range(1, 17)]
+
+
+def test_who_waits_is_told_when_the_database_is_replaced(
+    home: Home, db: sqlite3.Connection, enqueue: Enqueue
+) -> None:
+    numbers = enqueue(note="pace=0.02", epochs=16)
+    looks = 0
+
+    def show(rows: list[live.Row]) -> None:
+        nonlocal looks
+        looks += 1
+        for file in home.path.glob("rpat.db*"):
+            file.unlink()
+
+    with pytest.raises(StoreError, match="was replaced"):
+        live._poll(home, db, numbers, show)
+    assert looks == 1
+    with database.opened(home) as new:
+        until(lambda: not queries.unfinished(new, numbers))
+
+
+def test_a_trainer_that_fell_to_a_full_disk_is_known_by_it_later(
+    home: Home, db: sqlite3.Connection, enqueue: Enqueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (n,) = enqueue(note="exit=1")
+    with transaction(db):
+        move(db, n, "starting")
+    monkeypatch.setattr(attend, "FULL", float("inf"))
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    attend.main(str(home.runs / "r0001"))
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    reconcile(home, db)
+    assert state(db, n) == ("failed", "disk full: the run's last words could not be written")
 
 
 def test_two_workers_never_serve_one_home(
