@@ -51,7 +51,7 @@ def test_kills_full_disks_and_busy_databases_lose_nothing(
 
 
 def test_killed_trainings_end_with_the_same_bits(
-    home: Home, machine: Machine, summary: Summary, monkeypatch: pytest.MonkeyPatch
+    small_disk: str, home: Home, machine: Machine, summary: Summary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     seed = int(os.environ.get("RPAT_CHAOS_SEED") or random.SystemRandom().randrange(10**6))
