@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -42,6 +43,10 @@ SURVEY = 5.0
 
 ENSURE = 5.0
 """Seconds between two looks whether queued work has a worker."""
+
+
+PARTING = 1.0
+"""Seconds that the window has to leave when its terminal hangs up."""
 
 
 class RpatApp(App[int]):
@@ -113,6 +118,16 @@ class RpatApp(App[int]):
 
     def _signalled(self, number: signal.Signals) -> None:
         self.exit(return_code=128 + number)
+        if number == signal.SIGHUP:  # what is written to a terminal that has gone may never end
+            last = threading.Timer(PARTING, self._abandon)
+            last.daemon = True
+            last.start()
+
+    def _abandon(self) -> None:
+        """End at once; nothing of ours can be lost."""
+        if self.replay is not None:
+            self.replay.remove()
+        os._exit(129)
 
     def _guard(self) -> None:
         """Leave at once when the terminal has gone and nobody said so."""
@@ -121,9 +136,7 @@ class RpatApp(App[int]):
         try:
             termios.tcgetattr(sys.__stdin__.fileno() if sys.__stdin__ else 0)
         except (termios.error, OSError, ValueError):
-            if self.replay is not None:
-                self.replay.remove()
-            os._exit(129)  # nothing of ours can be lost
+            self._abandon()
 
     async def look(self) -> None:
         """Renew what is shown when the database has changed."""

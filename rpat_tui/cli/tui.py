@@ -104,7 +104,8 @@ def _run(app: RpatApp, theme: str, *, mouse: bool) -> int:
         if theme not in app.available_themes:
             raise ConfigError(f"--theme {unknown(theme, app.available_themes)}")
         app.theme = theme
-    return app.run(mouse=mouse) or 0
+    app.run(mouse=mouse)
+    return app.return_code or 0
 
 
 def register(app: typer.Typer) -> None:

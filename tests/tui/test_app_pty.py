@@ -201,7 +201,9 @@ def test_a_live_second_of_eight_runs_is_cheap(busy: Home, record_property: Any) 
 
 
 @pytest.mark.slow
-def test_when_the_terminal_goes_away_the_window_ends_and_the_runs_go_on(busy: Home) -> None:
+def test_when_the_terminal_goes_away_the_window_ends_and_the_runs_go_on(
+    busy: Home, record_property: Any
+) -> None:
     slow = pace()
     terminal = window(busy)
     terminal.until("r0008")
@@ -211,6 +213,7 @@ def test_when_the_terminal_goes_away_the_window_ends_and_the_runs_go_on(busy: Ho
     while os.waitpid(terminal.pid, os.WNOHANG) == (0, 0):
         assert time.monotonic() - start < 2.0 * slow
         time.sleep(0.02)
+    record_property("gone", f"{time.monotonic() - start:.2f} s after the terminal ({slow:.1f}x)")
     with database.opened_readonly(busy) as db:
         step = "select sum(step) from runs"
         before = db.execute(step).fetchone()
