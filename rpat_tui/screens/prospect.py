@@ -231,7 +231,9 @@ def _twin(config: RunConfig, twin: Mapping[str, Any], reuse: bool) -> str:
         "done": "already run", "queued": "queued already", "failed": "has failed before",
         "stopped": "was stopped before",
     }  # fmt: skip
-    said = f"seed {config.seed} {words.get(twin['state'], 'is running')}: {twin['id']}"
+    rpat = "+rpat" if config.wrapper("rpat") is not None else ""
+    state = words.get(twin["state"], "is running")
+    said = f"{label(config)}{rpat} seed {config.seed} {state}: {twin['id']}"
     return said + (", taken instead" if reuse and _is_taken(twin) else "")
 
 
