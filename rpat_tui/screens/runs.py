@@ -95,6 +95,7 @@ class RunsScreen(Page):
         self.palette = Palette()
         self.at: Line | None = None
         self.totals = ""
+        self.found = (0, 0)
 
     # ----------------------------------------------------------------- layout
 
@@ -146,8 +147,13 @@ class RunsScreen(Page):
 
     def on_run_table_loaded(self, event: RunTable.Loaded) -> None:
         """Say how many runs are shown."""
+        self.found = (event.shown, event.every)
+        self._head()
+
+    def _head(self) -> None:
         where = self.query_of_list.where
-        text = f"Runs {event.shown:,} of {event.every:,}" + (f"   /{where}" if where else "")
+        shown, every = self.found
+        text = f"Runs {shown:,} of {every:,}" + (f"   /{where}" if where else "")
         text += "   archived" if self.query_of_list.archived else ""
         if text != self.totals:
             self.totals = text
@@ -279,6 +285,7 @@ class RunsScreen(Page):
         if text != self.query_of_list.where:
             self.query_of_list = dataclasses.replace(self.query_of_list, where=text)
             self._list()
+            self._head()  # the number of runs may stay the same
 
     def filter_by(self, where: str) -> None:
         """Show the runs that another screen is about; escape takes the filter away."""
@@ -326,6 +333,7 @@ class RunsScreen(Page):
         q = self.query_of_list
         self.query_of_list = dataclasses.replace(q, archived=not q.archived)
         self._list()
+        self._head()
 
     def action_pane(self) -> None:
         """Go to the other pane."""
