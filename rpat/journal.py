@@ -23,6 +23,9 @@ VERSION = 1
 Record = dict[str, Any]
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
 class Journal:
     """Writes records to one file; the only writer of that file.
 
@@ -46,10 +49,14 @@ class Journal:
         Raises OSError when the line could not be written whole; nothing of it is kept then.
         """
         nonfinite: list[str] = []
-        values = {key: _finite(key, value, nonfinite) for key, value in values.items()}
         seq = self.seq + 1
-        record = {"seq": seq, "t": round(time.time(), 3), "kind": kind, **values}
-        self._append(json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+        head = {"seq": seq, "t": round(time.time(), 3), "kind": kind}
+        try:
+            text = _encode({**head, **values})
+        except (ValueError, TypeError):  # something is not finite, or no plain dict
+            values = {key: _finite(key, value, nonfinite) for key, value in values.items()}
+            text = _encode({**head, **values})
+        self._append(text.encode() + b"\n")
         self.seq = seq
         if nonfinite:
             place = {k: values[k] for k in ("epoch", "step") if k in values}
