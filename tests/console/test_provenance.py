@@ -86,6 +86,33 @@ def ended(db: sqlite3.Connection, n: int, state: str = "stopped") -> None:
         queue.move(db, n, state)
 
 
+# ----------------------------------------------------------------- the code that is executed
+
+
+def test_a_queued_run_executes_the_code_it_was_queued_with_whatever_becomes_of_the_checkout(
+    home: Home, db: sqlite3.Connection, checkout: Path, rpat: Rpat
+) -> None:
+    """The small core writes down which code it is, and does nothing else."""
+    (checkout / "__main__.py").write_text(
+        "import sys\nfrom pathlib import Path\nfrom rpat import step\n"
+        "Path(sys.argv[1], 'executed').write_text(f'{step.one} of {step.__file__}')\n"
+    )
+    said = rpat("run", "--method", "pgd-at", "--dataset", "digits", "--detach")
+    assert said.out == "r0001\n"
+    (checkout / "step.py").write_text("one = 'changed'\n")
+    (checkout / "__main__.py").unlink()
+    folder = home.runs / "r0001"
+    done = subprocess.run([sys.executable, "-m", "rpat_tui.launch.attend", str(folder)])
+    assert done.returncode == 0, (folder / "attempts/0001/output.log").read_text()
+    value, _, place = (folder / "executed").read_text().partition(" of ")
+    assert value == "1"
+    assert Path(place).is_relative_to(home.snapshots)
+    shutil.rmtree(checkout)  # nor does it need a checkout at all
+    (folder / "executed").unlink()
+    subprocess.run([sys.executable, "-m", "rpat_tui.launch.attend", str(folder)], check=True)
+    assert (folder / "executed").read_text().startswith("1 of ")
+
+
 # ----------------------------------------------------------------- the changes themselves
 
 
