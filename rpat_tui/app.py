@@ -38,6 +38,9 @@ from rpat_tui.widgets.bar import Bar, BarState
 from rpat_tui.widgets.plain import plain_driver
 from rpat_tui.widgets.runtable import RunTable
 
+STATS = 2.0
+"""Seconds over which `--stats` counts."""
+
 SURVEY = 5.0
 """Seconds between two looks at the cards."""
 
@@ -88,6 +91,8 @@ class RpatApp(App[int]):
         super().__init__(driver_class=kind if glyphs is UNICODE else plain_driver(kind))
         self.home, self.readonly, self.charts, self.poll = home, readonly, charts, poll
         self.stats, self.glyphs, self.replay = stats, glyphs, replay
+        self.sent = 0
+        self.costs: tuple[int, int, float] = (0, 0, time.process_time())
         self.driver = Driver()
         self.machine: dict[str, Any] = {}
         self.surveyed = float("-inf")
@@ -115,6 +120,33 @@ class RpatApp(App[int]):
             self.call_after_refresh(self.look)
             self.set_interval(self.poll, self.look)
             self.set_interval(1.0, self._guard)
+        if self.stats:
+            self._count_bytes()
+            self.set_interval(STATS, self._show_stats)
+
+    def _count_bytes(self) -> None:
+        """Count what is sent to the terminal from now on."""
+        driver = self._driver
+        if driver is None:
+            return
+        write = driver.write
+
+        def counted(data: str) -> None:
+            self.sent += len(data.encode("utf-8", "replace"))
+            write(data)
+
+        driver.write = counted  # type: ignore[method-assign]
+
+    def _show_stats(self) -> None:
+        """Say what the window cost since the last look; saying so costs some bytes itself."""
+        now = (self.sent, self.reader.answered, time.process_time())
+        before, self.costs = self.costs, now
+        sent, asked, busy = (new - old for new, old in zip(now, before, strict=True))
+        cost = (
+            f"{sent / STATS:,.0f} B/s  {asked / STATS:.1f} reads/s  {100 * busy / STATS:.1f} % CPU"
+        )
+        self._bar = replace(self._bar, cost=cost)
+        self.show_bar(self.screen)
 
     def _signalled(self, number: signal.Signals) -> None:
         self.exit(return_code=128 + number)

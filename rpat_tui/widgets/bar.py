@@ -24,6 +24,7 @@ class BarState:
     ends: str = ""  # local time when all is done
     remark: str = ""  # a stale age, read-only, no worker
     disk: str = ""
+    cost: str = ""  # what the window costs, where --stats asks for it
 
 
 class Bar(Static):
@@ -61,6 +62,8 @@ def line(state: BarState, width: int) -> Text:
         groups.append(Text(f"all done ~{state.ends}"))
     if state.disk and width >= FULL:
         groups.append(Text(f"disk {state.disk}"))
+    if state.cost:
+        groups.append(Text(state.cost, style="dim"))
     if state.remark:
         groups.append(Text(state.remark, style="yellow"))
     text = Text(" │ ").join(groups)

@@ -706,3 +706,16 @@ def test_the_demo_leaves_no_home_behind() -> None:
     replay.remove()
     assert replay.folder is not None
     assert not replay.folder.exists()
+
+
+def test_what_the_window_costs_is_said_where_it_is_asked_for(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        before = app.sent
+        await press(pilot, "j", "j")
+        assert app.sent >= before
+        app._show_stats()
+        await rest(pilot)
+        for word in ("B/s", "reads/s", "% CPU"):
+            assert word in seen(app)
+
+    driven(shared, drive, size=(140, 30), stats=True)
