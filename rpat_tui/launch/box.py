@@ -179,7 +179,8 @@ class Box:
     def _most(self, busy: Collection[str]) -> int:
         """Return how many runs of one device can start at most: the places that are not taken."""
         on_cpu = sum(not card_of(slot) for slot in busy)
-        on_cards = self._places_a_card() * len(self.cards(LATELY)) - (len(busy) - on_cpu)
+        there = {card.place for card in self.cards(LATELY)}  # runs of a lost card take none of it
+        on_cards = self._places_a_card() * len(there) - sum(card_of(slot) in there for slot in busy)
         return max(0, self.rules.cpu_slots - on_cpu, on_cards)
 
     def _places_a_card(self) -> int:

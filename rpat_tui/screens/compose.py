@@ -73,7 +73,7 @@ class Compose(Page):
         Binding("ctrl+y", "copy", "copy", priority=True),
         Binding("ctrl+g", "edit", "edit", priority=True),
         Binding("escape", "cancel", "cancel", priority=True),
-        Binding("q,n,1,2,3,4,5,grave_accent,colon", "stay", show=False),
+        Binding("q,n,1,2,3,4,5,grave_accent,colon", "stay", "nothing: esc leaves", show=False),
     ]
 
     def __init__(self, like: int | None = None) -> None:

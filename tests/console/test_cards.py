@@ -20,7 +20,8 @@ from rpat.errors import ConfigError
 from rpat.identity import process_identity
 from rpat.journal import Journal, read
 from rpat.rundir import RunDir
-from rpat_tui.cli import checks, machine, main
+from rpat_tui import gauges
+from rpat_tui.cli import checks, main
 from rpat_tui.home import Home, settings
 from rpat_tui.launch import box as boxes
 from rpat_tui.launch import cards, devices, processes, worker
@@ -973,11 +974,11 @@ def test_gpus_fits_the_terminal_also_without_unicode(db: sqlite3.Connection, wid
         {"id": f"r{n:04d}", "slot": "", "memory_mb": 7_000} for n in range(1, 9)
     ]
     for glyphs in (True, False):
-        lines = machine.lines(found, width, glyphs=glyphs)
+        lines = gauges.lines(found, width, glyphs=glyphs)
         if width >= 80:
             assert all(line.cell_len <= width for line in lines)
         assert glyphs or all(line.plain.isascii() for line in lines)
-    plain = [line.plain for line in machine.lines(found, 80, glyphs=False)]
+    plain = [line.plain for line in gauges.lines(found, 80, glyphs=False)]
     assert (
         plain[1]
         == "  0  H200     ########-  94%     60/78G   68C   312W  r0001 r0002 r0003 r0004 +4"
@@ -1042,7 +1043,7 @@ def test_gpus_works_without_a_home_and_without_cards(
     ],
 )  # fmt: skip
 def test_cards_have_short_names(name: str | None, short: str) -> None:
-    assert machine.card_name(name, short=True) == short
+    assert gauges.card_name(name, short=True) == short
 
 
 def test_metrics_of_the_machine_are_shown_with_their_peaks(

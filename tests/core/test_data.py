@@ -520,7 +520,9 @@ def server(tmp_path, monkeypatch, unchecked):
     def download(url, download_root, extract_root, filename, md5):
         calls.append(url)
         with tarfile.open(archive) as tar:
-            tar.extractall(extract_root, filter="data")
+            tar.extractall(
+                extract_root, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {})
+            )
 
     monkeypatch.setattr(fetch, "download_and_extract_archive", download)
     return calls
