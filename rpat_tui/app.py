@@ -305,8 +305,11 @@ class RpatApp(App[int]):
 
         self.push_screen(Compose(like=n))
 
-    async def show_run(self, n: int) -> None:
+    def show_run(self, n: int) -> None:
         """Put the cursor of the list, where it is in front, on a run that is new to it."""
+        self.run_worker(self._show_run(n), exclusive=False)
+
+    async def _show_run(self, n: int) -> None:
         await self.look()
         for table in self.screen.query(RunTable):
             table.seek(n)

@@ -322,7 +322,7 @@ class Compose(Page):
         self.app.notify(names + more, title="queued" if queued.made else "nothing new was queued")
         self.dismiss()
         if queued.numbers:
-            await self.rpat.show_run(queued.numbers[-1])
+            self.rpat.show_run(queued.numbers[-1])  # its work outlives this screen
 
     def _start(self, found: Resolved, first: bool) -> enqueue.Queued:
         home = self.rpat.home

@@ -425,8 +425,19 @@ class Listing:
             return found
 
     def position(self, key: int) -> int | None:
-        """Return where a line stands: a run's own, else that of the group which folds it."""
+        """Return where a line stands: a run's own, else that of the group which folds it.
+
+        A run that an old order does not know is looked for in a fresh one: it may be new.
+        """
         self._known()
+        found = self._place(key)
+        if found is None and self._ordered != (pulse := self.reader.pulse()):
+            self._order(pulse)
+            self._pulse = None  # whoever has counted before shall count again
+            found = self._place(key)
+        return found
+
+    def _place(self, key: int) -> int | None:
         try:
             return self._keys.index(key)
         except ValueError:

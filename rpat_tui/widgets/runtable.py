@@ -113,6 +113,7 @@ def read(source: Source, wanted: Wanted) -> Page | None:
     if wanted.key is not None:
         found = source.position(wanted.key)
         index = wanted.index if found is None else found
+        count = source.count()  # looking for the line may have shown that there are more
     index = max(min(index, count - 1), 0)
     top = settle(wanted.top, wanted.index, index, count, wanted.height)
     offset = max(top - wanted.height, 0)

@@ -401,6 +401,19 @@ def test_an_order_that_costs_much_is_read_less_often_than_its_lines(
     assert (listing.count(), listing.totals()) == (3, (3, 3))
 
 
+def test_a_run_newer_than_the_order_is_found_at_once(
+    home: Home, db: sqlite3.Connection, enqueue: Enqueue, reader: Reader
+) -> None:
+    enqueue(2)
+    listing = reader.listing(Query())
+    listing.refresh()
+    listing._next = math.inf
+    enqueue(1)
+    assert (listing.position(3), listing.count()) == (0, 3)
+    assert listing.refresh(), "whoever has counted before counts again"
+    assert (listing.position(9), listing.refresh()) == (None, False)
+
+
 def test_runs_that_went_since_the_order_was_read_leave_no_hole(
     home: Home, db: sqlite3.Connection, enqueue: Enqueue, reader: Reader
 ) -> None:
