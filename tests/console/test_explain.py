@@ -6,9 +6,7 @@ import json
 import os
 import signal
 import sqlite3
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ import pytest
 from rpat.identity import process_identity
 from rpat.journal import VERSION, Journal
 from rpat.rundir import Attempt, RunDir
-from rpat_tui.cli import main
 from rpat_tui.cli.explain import panel
 from rpat_tui.cli.output import console
 from rpat_tui.home import Home
@@ -27,34 +24,7 @@ from rpat_tui.launch.causes import CAUSES
 from rpat_tui.launch.reconcile import reconcile
 from rpat_tui.store import queries, queue
 from rpat_tui.store.db import transaction
-from tests.console.conftest import Enqueue, until
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def rpat(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Said]:
-    """Run a command in this process."""
-
-    def run(*words: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["rpat", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return Said(int(left.value.code or 0), said.out, said.err)
-
-    return run
-
+from tests.console.conftest import Enqueue, Rpat, until
 
 # ----------------------------------------------------------------- the card
 
@@ -330,7 +300,7 @@ def test_a_stuck_run_is_started_again_where_the_settings_ask_for_it(
 
 
 def test_a_killed_run_is_told_apart_from_one_that_the_kernel_killed(
-    home: Home, db: sqlite3.Connection, enqueue: Enqueue, rpat: Callable[..., Said]
+    home: Home, db: sqlite3.Connection, enqueue: Enqueue, rpat: Rpat
 ) -> None:
     (n,) = enqueue(note="pace=0.02", epochs=50)
     worker.ensure(home)
@@ -355,7 +325,7 @@ def test_a_killed_run_is_told_apart_from_one_that_the_kernel_killed(
 
 
 def test_a_queued_run_says_what_it_waits_for(
-    home: Home, db: sqlite3.Connection, enqueue: Enqueue, rpat: Callable[..., Said]
+    home: Home, db: sqlite3.Connection, enqueue: Enqueue, rpat: Rpat
 ) -> None:
     first, second = enqueue(2)
     needed = queries.runs(db, numbers=[first])[0]
@@ -381,7 +351,7 @@ def test_a_queued_run_says_what_it_waits_for(
 
 
 def test_a_device_that_is_not_there_is_named(
-    home: Home, db: sqlite3.Connection, enqueue: Enqueue, rpat: Callable[..., Said]
+    home: Home, db: sqlite3.Connection, enqueue: Enqueue, rpat: Rpat
 ) -> None:
     (n,) = enqueue()
     db.execute("update runs set device = 'cuda:77' where n = ?", (n,))
@@ -389,7 +359,7 @@ def test_a_device_that_is_not_there_is_named(
 
 
 def test_a_running_run_says_since_when_and_at_which_pace(
-    home: Home, db: sqlite3.Connection, silent: int, rpat: Callable[..., Said]
+    home: Home, db: sqlite3.Connection, silent: int, rpat: Rpat
 ) -> None:
     reconcile(home, db)
     (found,) = json.loads(rpat("explain", "r1", "--json").out)
@@ -400,9 +370,7 @@ def test_a_running_run_says_since_when_and_at_which_pace(
     assert "running since" in rpat("explain", "r1").out
 
 
-def test_a_run_that_does_not_exist_is_a_wrong_request(
-    home: Home, rpat: Callable[..., Said]
-) -> None:
+def test_a_run_that_does_not_exist_is_a_wrong_request(home: Home, rpat: Rpat) -> None:
     said = rpat("explain", "r9")
     assert said.code == 2
     assert "does not exist" in said.err

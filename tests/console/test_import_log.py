@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +11,11 @@ import pytest
 from rpat.errors import ConfigError
 from rpat.rundir import RunDir, read_json
 from rpat_tui import textlogs
-from rpat_tui.cli import main
 from rpat_tui.home import Home
 from rpat_tui.launch import imported
 from rpat_tui.launch.rebuild import rebuild
 from rpat_tui.store import queries
+from tests.console.conftest import Rpat
 
 BRACKETED = """\
 [2024-05-01 12:00:00.000001] Namespace(RA=True, RA_ip_rate=0.5, T=0.5, alpha=0.00784313725490196, \
@@ -93,37 +89,6 @@ robust_err_total:  tensor(4321., device='cuda:0')
 """
 
 LOGS = {"bracketed": BRACKETED, "tabular": TABULAR, "epochwise": EPOCHWISE}
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Rpat = Callable[..., Said]
-
-
-@pytest.fixture
-def rpat(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Rpat:
-    """Run a command in this process."""
-
-    def run(*words: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["rpat", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return Said(int(left.value.code or 0), said.out, said.err)
-
-    return run
 
 
 @pytest.fixture

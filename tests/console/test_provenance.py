@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +14,18 @@ import pytest
 import rpat as core
 from rpat.recipes import recipe
 from rpat.rundir import RunDir, newest_code, read_json
-from rpat_tui.cli import main
 from rpat_tui.home import Home
 from rpat_tui.launch import anew, attend, frozen, worker
 from rpat_tui.launch.differences import between_attempts, differences
 from rpat_tui.store import index, queries, queue
 from rpat_tui.store.db import transaction
-from tests.console.conftest import Enqueue
+from tests.console.conftest import Enqueue, Rpat
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a command printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Rpat = Callable[..., Said]
-
-
-@pytest.fixture
-def rpat(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Rpat:
-    """Run a command in this process; no worker is ever started."""
+@pytest.fixture(autouse=True)
+def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker is ever started."""
     monkeypatch.setattr(worker, "ensure", lambda home: None)
-
-    def run(*words: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["rpat", *words])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return Said(int(left.value.code or 0), said.out, said.err)
-
-    return run
 
 
 @pytest.fixture
