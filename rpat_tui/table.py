@@ -63,8 +63,13 @@ class Row:
         """
         if self.paper is None:
             return dict.fromkeys(MEASURES)
-        values = self.paper.measures(self.checkpoint)
-        return values if self.robust == "aa" else values | {"mean": None, "nrr": None}
+        return printed(self.paper, self.checkpoint, self.robust)
+
+
+def printed(paper: Published, checkpoint: str, robust: str) -> dict[str, float | None]:
+    """Return the numbers of a printed row that one on a robust basis may be compared with."""
+    values = paper.measures(checkpoint)
+    return values if robust == "aa" else values | {"mean": None, "nrr": None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,61 +3,81 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 
 from rpat.config import DATASETS, METHODS, MODELS, NORMS
-from rpat.knobs import show
+from rpat_tui.store.identity import said_lines
+from rpat_tui.store.rows import Measurement
 from rpat_tui.table import CHECKPOINTS, Row
+
+Key = tuple[str, str]
+"""A group and its images."""
 
 
 def tell_apart(rows: Sequence[Row]) -> list[Row]:
-    """Give rows that would look alike a text naming the keys in which they differ.
+    """Give rows that would look alike a text naming the keys in which they differ."""
+    named = variants(rows)
+    return [replace(row, variant=named[row.group, row.data]) for row in rows]
+
+
+def variants(rows: Iterable[Row | Measurement]) -> dict[Key, str]:
+    """Return a text for each group on its images that names the keys in which look-alikes differ.
 
     A base and its RPAT counterpart are told apart too where more than RPAT differs. The
     checkpoint does not count: best and final of one group carry the same text.
     """
-    alike: dict[tuple[object, ...], dict[tuple[str, str], Row]] = defaultdict(dict)
+    alike: dict[tuple[object, ...], dict[Key, Row | Measurement]] = defaultdict(dict)
     for row in rows:
         alike[looks(row)[:-1]].setdefault((row.group, row.data), row)
-    named: dict[tuple[str, str], str] = {}
+    named: dict[Key, str] = {}
     for members in alike.values():
-        named |= dict(zip(members, _variants(list(members.values())), strict=True))
-    return [replace(row, variant=named[row.group, row.data]) for row in rows]
+        named |= zip(members, _variants(list(members.values())), strict=True)
+    return named
 
 
-def looks(row: Row) -> tuple[object, ...]:
+def looks(row: Row | Measurement) -> tuple[object, ...]:
     """Return what a reader sees of a row beside its numbers and its checkpoint."""
     return (row.dataset, row.source, row.norm, row.model, row.method, row.rpat)
 
 
-def _variants(rows: Sequence[Row]) -> list[str]:
+def _variants(rows: Sequence[Row | Measurement]) -> list[str]:
     """Return each row's text; '' where nothing but RPAT and the numbers differ."""
-    halves = {half: [row for row in rows if row.rpat is half] for half in (False, True)}
-    shared = {key for key in _differing(rows) if not _is_rpat(key)}
-    keys = {half: sorted(shared | _differing(members)) for half, members in halves.items()}
+    if len(rows) == 1:
+        return [""]
+    lines = [said_lines(row.config) for row in rows]
+    halves = {half: [i for i, row in enumerate(rows) if row.rpat is half] for half in (False, True)}
+    shared = {key for key in _differing(lines) if not _is_rpat(key)}
+    within = {half: _differing([lines[i] for i in members]) for half, members in halves.items()}
+    keys = {half: sorted(shared | differ) for half, differ in within.items()}
     names = _short(sorted({*keys[False], *keys[True]}))
-    texts = {
-        (row.group, row.data): [f"{names[key]} {_said(row.config, key)}" for key in keys[row.rpat]]
-        for row in rows
-    }
+    same = frozenset.intersection(*lines)
+    texts = []
+    for row, found in zip(rows, lines, strict=True):
+        values = {key: said for key, _, said in (line.partition(" ") for line in found - same)}
+        texts.append([f"{names[key]} {values.get(key, _ABSENT)}" for key in keys[row.rpat]])
     if len({row.data for row in rows}) > 1:
-        for row in rows:
-            texts[row.group, row.data].append(f"data {row.data[:6] or 'unknown'}")
+        for row, text in zip(rows, texts, strict=True):
+            text.append(f"data {row.data[:6] or 'unknown'}")
     for members in halves.values():
-        said = [", ".join(texts[row.group, row.data]) for row in members]
+        said = [", ".join(texts[i]) for i in members]
         if len(set(said)) < len(said):
-            for row in members:
-                texts[row.group, row.data].append(f"group {row.group[:6]}")
-    return [", ".join(texts[row.group, row.data]) for row in rows]
+            for i in members:
+                texts[i].append(f"group {rows[i].group[:6]}")
+    return [", ".join(text) for text in texts]
 
 
-def _differing(rows: Sequence[Row]) -> set[str]:
-    if len(rows) < 2:
+_ABSENT = "default"
+"""What an absent key is called: it has the value that older runs had."""
+
+
+def _differing(lines: Sequence[frozenset[str]]) -> set[str]:
+    """Return the keys that some configs say differently, or not at all."""
+    if len(lines) < 2:
         return set()
-    first, *others = ({**row.config} for row in rows)
-    keys = {key for config in (first, *others) for key in config}
-    return {key for key in keys if any(c.get(key) != first.get(key) for c in others)}
+    differing = frozenset().union(*lines) - frozenset.intersection(*lines)
+    return {line.partition(" ")[0] for line in differing}
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:
@@ -70,25 +90,26 @@ def _is_rpat(key: str) -> bool:
     return key == "wrappers" or key.startswith("rpat.")
 
 
-def _said(config: Mapping[str, object], key: str) -> str:
-    """Return a value as people read it; an absent key has the value that older runs had."""
-    value = config.get(key, "default")
-    return show(tuple(value) if isinstance(value, list) else value) or "none"
-
-
 def reading_order(row: Row) -> tuple[object, ...]:
     """Return the key that sorts rows as people read them."""
     return (
-        _rank(row.dataset, DATASETS),
-        _rank(row.norm, NORMS),
-        _rank(row.model, MODELS),
-        _rank(row.source, ("official", "embedded", "image-folder")),
-        _rank(row.method, METHODS),
+        *_place(row.dataset, row.norm, row.model, row.source, row.method),
         row.rpat,
         _natural(row.variant),
         _rank(row.checkpoint, CHECKPOINTS),
         row.group,
         row.data,
+    )
+
+
+@cache
+def _place(dataset: str, norm: str, model: str, source: str, method: str) -> tuple[object, ...]:
+    return (
+        _rank(dataset, DATASETS),
+        _rank(norm, NORMS),
+        _rank(model, MODELS),
+        _rank(source, ("official", "embedded", "image-folder")),
+        _rank(method, METHODS),
     )
 
 
@@ -105,5 +126,9 @@ def _natural(text: str) -> list[tuple[int, float, str]]:
 
 def but_for_rpat(row: Row) -> object:
     """Return what a row and its RPAT counterpart have in common."""
-    config = {key: _said(row.config, key) for key in row.config if not _is_rpat(key)}
-    return (*looks(row)[:-1], row.data, tuple(sorted(config.items())))
+    lines = said_lines(row.config)
+    return (
+        *looks(row)[:-1],
+        row.data,
+        frozenset([line for line in lines if not line.startswith(("rpat.", "wrappers "))]),
+    )

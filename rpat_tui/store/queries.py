@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from rpat.config import incidental
 from rpat.errors import ConfigError
 from rpat.recipes import reported_network
 from rpat_tui import selection
 from rpat_tui.estimate import Load, Workload
 from rpat_tui.store.belonging import fact
 from rpat_tui.store.filters import compile_filter
+from rpat_tui.store.identity import Identity
 from rpat_tui.store.queue import BLOCKED, DUE, FINAL, OPEN, ORDER, name_of
 from rpat_tui.store.rows import Measurement
 
@@ -640,7 +640,7 @@ def _row_of(
         clean=clean,
         pgd20=pgd20,
         aa=aa,
-        config=_LazyConfig(run["config"]),
+        config=Identity(run["config"]),
         marks=(*(["imported"] if run["imported"].startswith("log:") else []), *marks),
     )
 
@@ -736,38 +736,6 @@ def _marks(rows: list[Json]) -> Iterator[str]:
             yield f"{name} on {row['images']} of {row['of_n']} test images"
         if row["note"]:
             yield f"{name} with {row['note']}"
-
-
-class _LazyConfig(Mapping[str, object]):
-    """A config with dotted keys, parsed when somebody looks: most rows need no variant."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._flat: dict[str, object] | None = None
-
-    def _values(self) -> dict[str, object]:
-        if self._flat is None:
-            self._flat = {}
-            for key, value in json.loads(self._text).items():
-                if isinstance(value, dict):
-                    self._flat |= {f"{key}.{inner}": v for inner, v in value.items()}
-                elif key not in ("seed", "schema"):
-                    self._flat[key] = value
-            for key in incidental():
-                self._flat.pop(key, None)
-        return self._flat
-
-    def __getitem__(self, key: str) -> object:
-        return self._values()[key]
-
-    def get(self, key: str, default: object = None) -> object:
-        return self._values().get(key, default)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values())
-
-    def __len__(self) -> int:
-        return len(self._values())
 
 
 # ----------------------------------------------------------------- helpers
