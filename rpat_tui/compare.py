@@ -119,13 +119,17 @@ def _pool(
     answers: Mapping[object, Published],
 ) -> Row:
     """Average one group's runs; a seed that ran twice counts once, by its newest run."""
-    by_seed = _by_seed(pool)
-    kept = [runs[-1] for runs in by_seed.values()]
+    newest = {m.seed: m for m in pool}
+    again: list[str] = []
+    if len(newest) < len(pool):
+        by_seed = _by_seed(pool)
+        newest = {seed: runs[-1] for seed, runs in by_seed.items()}
+        again = _repeats(by_seed)
+    kept = [newest[seed] for seed in sorted(newest)]
     cells = {name: cell(values) for name, values in _columns(kept, robust).items()}
     marks = dict.fromkeys([mark for m in kept for mark in m.marks])
-    if len(by_seed) < len(pool):
-        marks |= dict.fromkeys(_repeats(by_seed))
-    marks |= dict.fromkeys(_gaps(cells, len(kept)))
+    if short := again + _gaps(cells, len(kept)):
+        marks |= dict.fromkeys(short)
     first = kept[0]
     paper = _paper(first, answers)
     return Row(
@@ -160,13 +164,16 @@ def _columns(kept: Sequence[Measurement], robust: str) -> dict[str, list[float |
     pgd20 = [_finite(m.pgd20) for m in kept]
     aa = [_finite(m.aa) for m in kept]
     both = [
-        (None, None) if c is None or r is None else mean_nrr(c, r)
+        _NEITHER if c is None or r is None else mean_nrr(c, r)
         for c, r in zip(clean, aa if robust == "aa" else pgd20, strict=True)
     ]
     return {
         "clean": clean, "pgd20": pgd20, "aa": aa,
         "mean": [mean for mean, _ in both], "nrr": [nrr for _, nrr in both],
     }  # fmt: skip
+
+
+_NEITHER = (None, None)
 
 
 def seeds(pool: Iterable[Measurement], measure: str, robust: str = "aa") -> dict[int, float]:
@@ -200,11 +207,13 @@ def _finite(value: float | None) -> float | None:
 
 def cell(values: Iterable[float | None]) -> Cell | None:
     """Return the mean and the sample deviation of what is known of some values."""
-    known = [value for value in values if value is not None]
+    known = sorted([value for value in values if value is not None])
     n = len(known)
     if n < 2:
         return Cell(known[0], None, 1) if known else None
-    mean = min(max(math.fsum(known) / n, min(known)), max(known))  # rounding stays inside
+    mean = math.fsum(known) / n
+    if not known[0] <= mean <= known[-1]:
+        mean = known[0] if mean < known[0] else known[-1]  # rounding stays inside
     squares = math.fsum([(value - mean) ** 2 for value in known])
     return Cell(mean, math.sqrt(squares / (n - 1)), n)
 
@@ -218,6 +227,8 @@ def _repeats(by_seed: Mapping[int, Sequence[Measurement]]) -> list[str]:
 
 
 def _gaps(cells: Mapping[str, Cell | None], n: int) -> list[str]:
+    if all(cell is None or cell.n == n for cell in cells.values()):
+        return []
     short: dict[int, list[str]] = {}
     for measure, cell in cells.items():
         if cell and cell.n < n:

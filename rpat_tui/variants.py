@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 
 from rpat.config import DATASETS, METHODS, MODELS, NORMS
-from rpat_tui.store.identity import said_lines
+from rpat_tui.store.flat import lines_of, said
 from rpat_tui.store.rows import Measurement
 from rpat_tui.table import CHECKPOINTS, Row
 
@@ -46,38 +46,45 @@ def _variants(rows: Sequence[Row | Measurement]) -> list[str]:
     """Return each row's text; '' where nothing but RPAT and the numbers differ."""
     if len(rows) == 1:
         return [""]
-    lines = [said_lines(row.config) for row in rows]
-    halves = {half: [i for i, row in enumerate(rows) if row.rpat is half] for half in (False, True)}
-    shared = {key for key in _differing(lines) if not _is_rpat(key)}
-    within = {half: _differing([lines[i] for i in members]) for half, members in halves.items()}
-    keys = {half: sorted(shared | differ) for half, differ in within.items()}
-    names = _short(sorted({*keys[False], *keys[True]}))
-    same = frozenset.intersection(*lines)
-    texts = []
-    for row, found in zip(rows, lines, strict=True):
-        values = {key: said for key, _, said in (line.partition(" ") for line in found - same)}
-        texts.append([f"{names[key]} {values.get(key, _ABSENT)}" for key in keys[row.rpat]])
+    lines = [lines_of(row.config) for row in rows]
+    halves = [[i for i, row in enumerate(rows) if row.rpat is half] for half in (False, True)]
+    halves = [members for members in halves if members]
+    anywhere = [_EMPTY.union(*[lines[i] for i in members]) for members in halves]
+    everywhere = [frozenset.intersection(*[lines[i] for i in members]) for members in halves]
+    same = frozenset.intersection(*everywhere)
+    shared = {key for key in _keys(_EMPTY.union(*anywhere) - same) if not _is_rpat(key)}
+    keys = [sorted(shared | _keys(a - e)) for a, e in zip(anywhere, everywhere, strict=True)]
+    names = _short(sorted(set().union(*keys)))
+    texts: list[list[str]] = [[] for _ in rows]
+    for told, members in zip(keys, halves, strict=True):
+        for i in members:
+            values = {key: value for key, _, value in map(_parts, lines[i] - same)}
+            texts[i] += [f"{names[key]} {_said(values.get(key))}" for key in told]
     if len({row.data for row in rows}) > 1:
         for row, text in zip(rows, texts, strict=True):
             text.append(f"data {row.data[:6] or 'unknown'}")
-    for members in halves.values():
-        said = [", ".join(texts[i]) for i in members]
-        if len(set(said)) < len(said):
+    for members in halves:
+        if len({", ".join(texts[i]) for i in members}) < len(members):
             for i in members:
                 texts[i].append(f"group {rows[i].group[:6]}")
     return [", ".join(text) for text in texts]
 
 
-_ABSENT = "default"
-"""What an absent key is called: it has the value that older runs had."""
+_EMPTY: frozenset[str] = frozenset()
 
 
-def _differing(lines: Sequence[frozenset[str]]) -> set[str]:
-    """Return the keys that some configs say differently, or not at all."""
-    if len(lines) < 2:
-        return set()
-    differing = frozenset().union(*lines) - frozenset.intersection(*lines)
-    return {line.partition(" ")[0] for line in differing}
+@lru_cache(maxsize=4096)
+def _said(value: str | None) -> str:
+    """Return a value as people read it; an absent key has the value that older runs had."""
+    return "default" if value is None else said(value)
+
+
+def _parts(line: str) -> tuple[str, str, str]:
+    return line.partition(" ")
+
+
+def _keys(lines: Iterable[str]) -> set[str]:
+    return {line.partition(" ")[0] for line in lines}
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:
@@ -102,7 +109,7 @@ def reading_order(row: Row) -> tuple[object, ...]:
     )
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _place(dataset: str, norm: str, model: str, source: str, method: str) -> tuple[object, ...]:
     return (
         _rank(dataset, DATASETS),
@@ -126,7 +133,7 @@ def _natural(text: str) -> list[tuple[int, float, str]]:
 
 def but_for_rpat(row: Row) -> object:
     """Return what a row and its RPAT counterpart have in common."""
-    lines = said_lines(row.config)
+    lines = lines_of(row.config)
     return (
         *looks(row)[:-1],
         row.data,

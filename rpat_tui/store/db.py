@@ -11,7 +11,7 @@ from pathlib import Path
 from rpat.errors import StoreError
 from rpat_tui.home import Home
 
-LATEST = "m006_the_list_of_runs"
+LATEST = "m007_the_numbers_of_tables"
 """The newest migration: known without importing sqlite-utils."""
 
 
@@ -91,6 +91,19 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
             db.execute("rollback")
         raise
     db.execute("commit")
+
+
+@contextmanager
+def snapshot(db: sqlite3.Connection) -> Iterator[None]:
+    """Let several reads see one state of the database, whatever is written meanwhile."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("begin")
+    try:
+        yield
+    finally:
+        db.execute("rollback")
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:

@@ -364,3 +364,100 @@ create trigger pulse_of_gone_tags after delete on tags {_BEAT};;
 create trigger pulse_of_standings after insert on standings {_BEAT};;
 create trigger pulse_of_gone_standings after delete on standings {_BEAT};;
 """
+
+
+@migrations()
+def m007_the_numbers_of_tables(db: Database) -> None:
+    """What tables report of each run, so that one of 10,000 runs need not work it out again.
+
+    `reported` follows from evaluations, epochs' numbers and configs (`store.measured`); a run
+    that is on the list `stale` has to be worked out anew. `flat_configs` has the config of a
+    group, one key a line. A newer rule for what is reported must put every run on the list.
+    """
+    for statement in _M007.split(";;"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_SUBJECT = (
+    "select p.n from runs j join runs p on p.uid = coalesce(j.parent, j.uid) "
+    "where p.kind = 'train' and j.n = {}.run"
+)
+_SERIES = "(select {} from series where id = {}.series)"
+
+
+def _stale(name: str, event: str, runs: str, when: str = "") -> str:
+    condition = f"when {when} " if when else ""
+    return (
+        f"create trigger reported_{name} {event} {condition}"
+        f"begin insert or ignore into stale {runs}; end;;"
+    )
+
+
+def _stale_by_epochs(name: str, event: str, row: str) -> str:
+    named = _SERIES.format("name", row)
+    return _stale(
+        name, f"{event} on latest_best", f"select {_SERIES.format('run', row)}",
+        f"{named} like '%/clean_acc' or {named} like '%/pgd_acc'",
+    )  # fmt: skip
+
+
+_M007 = f"""
+create table reported (
+    run integer not null references runs (n) on delete cascade,
+    asked text not null,
+    clean real,
+    pgd20 real,
+    aa real,
+    marks text not null,
+    primary key (run, asked)
+) strict, without rowid;;
+create table stale (run integer primary key references runs (n) on delete cascade) strict;;
+create table flat_configs (group_key text primary key, lines text not null)
+    strict, without rowid;;
+insert into stale select n from runs where kind = 'train';;
+{_stale("of_new_evaluations", "after insert on evaluations", _SUBJECT.format("new"))}
+{
+    _stale(
+        "of_changed_evaluations",
+        "after update on evaluations",
+        f"{_SUBJECT.format('new')} union {_SUBJECT.format('old')}",
+    )
+}
+{_stale("of_gone_evaluations", "after delete on evaluations", _SUBJECT.format("old"))}
+{
+    _stale(
+        "of_new_runs",
+        "after insert on runs",
+        "values (new.n)",
+        "new.kind = 'train' and exists (select 1 from runs where parent = new.uid)",
+    )
+}
+{
+    _stale(
+        "of_changed_runs",
+        "after update of uid, kind, parent, norm, config, imported, group_key, "
+        "epoch, epochs on runs",
+        "select n from runs where kind = 'train' and uid in (new.uid, new.parent, old.parent)",
+        "(new.uid, new.kind, new.parent, new.norm, new.config, new.imported, new.group_key, "
+        "new.epoch, new.epochs) is not (old.uid, old.kind, old.parent, old.norm, old.config, "
+        "old.imported, old.group_key, old.epoch, old.epochs)",
+    )
+}
+{
+    _stale(
+        "of_gone_jobs",
+        "before delete on runs",
+        "select n from runs where kind = 'train' and uid = old.parent",
+    )
+}
+{_stale_by_epochs("of_new_epochs", "after insert", "new")}
+{_stale_by_epochs("of_changed_epochs", "after update", "new")}
+{_stale_by_epochs("of_gone_epochs", "after delete", "old")}
+create trigger flat_configs_of_changed_runs after update of config, group_key on runs
+    when (new.config, new.group_key) is not (old.config, old.group_key)
+    begin delete from flat_configs where group_key in (new.group_key, old.group_key); end;;
+create trigger flat_configs_of_gone_runs after delete on runs
+    when not exists (select 1 from runs where group_key = old.group_key)
+    begin delete from flat_configs where group_key = old.group_key; end;;
+"""

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from rpat.errors import ConfigError
-from rpat.recipes import reported_network
-from rpat_tui import selection
 from rpat_tui.estimate import Load, Workload
 from rpat_tui.store.belonging import fact
 from rpat_tui.store.filters import compile_filter
-from rpat_tui.store.identity import Identity
+from rpat_tui.store.measured import measurements as measurements
 from rpat_tui.store.queue import BLOCKED, DUE, FINAL, OPEN, ORDER, name_of
-from rpat_tui.store.rows import Measurement
 
 Json = dict[str, Any]
 
@@ -527,215 +523,6 @@ def config_of(db: sqlite3.Connection, n: int) -> Json:
     row = db.execute("select config from runs where n = ?", (n,)).fetchone()
     config: Json = json.loads(row[0])
     return config
-
-
-# ----------------------------------------------------------------- tables
-
-_MEASURED = """
-select p.n, p.id, p.seed, p.group_key, p.data_key, p.dataset, p.source, p.norm, p.model, p.method,
-    p.rpat, p.config, p.imported,
-    json_extract(p.config, '$.data.train_n') or json_extract(p.config, '$.data.test_n') as subset,
-    e.checkpoint, e.network, e.epoch, e.weights, e.run = p.n as own,
-    e.attack, e.n as images, e.of_n, e.selected_on, e.note, e.clean, e.robust
-from evaluations e join runs j on j.n = e.run
-join runs p on p.uid = coalesce(j.parent, j.uid)
-where e.state = 'done' and e.split = 'test' and p.kind = 'train' and not p.archived
-    and e.epsilon = json_extract(p.config, '$.threat.epsilon') and e.norm = p.norm
-    and e.differs = '' and e.dtype = 'float32' and e.bn = 'eval' and not e.tf32
-    and e.restarts = 1 and (e.attack = 'aa' or (e.attack = 'pgd' and e.steps = 20))
-"""
-
-
-def measurements(
-    db: sqlite3.Connection,
-    *,
-    dataset: str = "",
-    norm: str = "",
-    model: str = "",
-    method: str = "",
-    checkpoint: str = "",
-    select: str = "",
-    numbers: Sequence[int] | None = None,
-) -> list[Measurement]:
-    """Return each run's numbers at its checkpoints: the input of every table.
-
-    Of a run with an averaged network, the averaged one is reported. `select` is a rule for the
-    best epoch (see `selection`) in the place of the one that chose while training; `numbers`
-    keeps some runs.
-    """
-    filters = {"p.dataset": dataset, "p.norm": norm, "p.model": model, "p.method": method}
-    chosen = {column: value for column, value in filters.items() if value}
-    clause = "".join(f" and {column} = ?" for column in chosen)
-    if numbers is not None:
-        clause += f" and p.n in ({', '.join(str(int(n)) for n in numbers)})"
-    bound = list(chosen.values())
-    only = [] if select or not checkpoint else [checkpoint]  # a rule looks at every epoch's
-    asked = f"{clause}{' and e.checkpoint = ?' if only else ''}"
-    rows = _rows(db, f"{_MEASURED}{asked} order by p.n, e.t, e.id", [*bound, *only])
-    groups: dict[tuple[int, str], list[Json]] = {}
-    for row in rows:
-        groups.setdefault((row["n"], row["checkpoint"]), []).append(row)
-    kinds = (checkpoint,) if checkpoint else ("best", "final")
-    suspicious = _suspicions(db)
-    made = [
-        _measurement(_reported(found), suspicious)
-        for (_, kind), found in groups.items()
-        if kind in kinds and not (select and kind == "best")
-    ]
-    if select and "best" in kinds:
-        made += _selected(db, selection.rule(select), clause, bound, rows)
-    return made
-
-
-def _reported(rows: list[Json]) -> list[Json]:
-    """Return the rows of the network that stands for the run, and of its weights of today."""
-    measured = {row["network"] for row in rows}
-    if len(measured) > 1:
-        network = reported_network(json.loads(rows[0]["config"])["wrappers"])
-        if network not in measured:
-            network = "online" if "online" in measured else rows[0]["network"]
-        rows = [row for row in rows if row["network"] == network]
-    told = [row for row in rows if row["own"]] or rows  # the run's own word, else any
-    return [row for row in rows if row["weights"] == told[-1]["weights"]]
-
-
-def _measurement(rows: list[Json], suspicious: Mapping[int, list[str]]) -> Measurement:
-    first = rows[0]
-    by_attack: dict[str, Json] = {}
-    for row in sorted(rows, key=lambda row: row["images"]):  # the most images, then the newest
-        by_attack[row["attack"]] = row
-    pgd, aa = by_attack.get("pgd"), by_attack.get("aa")
-    marks = [*_marks(list(by_attack.values())), *suspicious.get(first["n"], ())]
-    return _row_of(
-        first,
-        checkpoint=first["checkpoint"],
-        clean=(pgd or aa or first)["clean"],
-        pgd20=pgd["robust"] if pgd else None,
-        aa=aa["robust"] if aa else None,
-        marks=marks,
-    )
-
-
-def _row_of(
-    run: Json,
-    *,
-    checkpoint: str,
-    clean: float | None,
-    pgd20: float | None,
-    aa: float | None,
-    marks: Sequence[str],
-) -> Measurement:
-    return Measurement(
-        run=run["id"],
-        seed=run["seed"],
-        group=run["group_key"],
-        data=run["data_key"],
-        dataset=run["dataset"],
-        source=run["source"],
-        norm=run["norm"],
-        model=run["model"],
-        method=run["method"],
-        rpat=bool(run["rpat"]),
-        checkpoint=checkpoint,
-        clean=clean,
-        pgd20=pgd20,
-        aa=aa,
-        config=Identity(run["config"]),
-        marks=(*(["imported"] if run["imported"].startswith("log:") else []), *marks),
-    )
-
-
-_RUNS = """
-select p.n, p.id, p.seed, p.group_key, p.data_key, p.dataset, p.source, p.norm, p.model, p.method,
-    p.rpat, p.config, p.imported
-from runs p where p.kind = 'train' and not p.archived and p.epoch > 0 and p.epoch >= p.epochs
-"""
-
-
-def _selected(
-    db: sqlite3.Connection, rule: selection.Rule, clause: str, bound: list[str], rows: list[Json]
-) -> list[Measurement]:
-    """Return each run at the epoch that a rule calls best.
-
-    Where that epoch's weights were kept and evaluated, with what the evaluations say; otherwise
-    with the epoch's own numbers, and the reason.
-    """
-    made, suspicious = [], _suspicions(db)
-    at: dict[tuple[int, str, int], list[Json]] = {}
-    for row in rows:
-        at.setdefault((row["n"], row["network"], row["epoch"]), []).append(row)
-    for run in _rows(db, f"{_RUNS}{clause} order by p.n", bound):
-        config = json.loads(run["config"])
-        network = reported_network(config["wrappers"])
-        epochs = epoch_numbers(db, run["n"], network, rule.split)
-        best = selection.choose(epochs, rule)
-        if best is None:
-            continue
-        looks = rule.split == "test" and rule.score is not selection.SCORES["last"]
-        mark = f"best by {rule.name}" + ", selected on the test set" * looks
-        found = at.get((run["n"], network, best))
-        if found:
-            measured = _measurement(_reported(found), suspicious)
-            marks = [m for m in measured.marks if not m.startswith("best selected")]
-            made.append(replace(measured, checkpoint="best", marks=(mark, *marks)))
-            continue
-        numbers = next(
-            e for e in epoch_numbers(db, run["n"], network, "test") if e["epoch"] == best
-        )
-        steps = config["eval"]["selection_steps"]
-        why = (
-            f"{run['id']}: weights of epoch {best} were not kept: PGD-{steps} of that epoch, no AA"
-        )
-        made.append(
-            _row_of(
-                run,
-                checkpoint="best",
-                clean=numbers["clean"],
-                pgd20=numbers["pgd"],
-                aa=None,
-                marks=(mark, why),
-            )
-        )
-    return made
-
-
-def epoch_numbers(db: sqlite3.Connection, n: int, network: str, split: str) -> list[Json]:
-    """Return `epoch`, `clean` and `pgd` of each epoch of a network on a split."""
-    prefix = "" if network == "online" else f"{network}/"
-    return _rows(
-        db,
-        "select c.epoch, c.value as clean, p.value as pgd "
-        "from series sc join points c on c.series = sc.id "
-        "join series sp on sp.run = sc.run and sp.name = ?3 "
-        "join points p on p.series = sp.id and p.step = c.step "
-        "where sc.run = ?1 and sc.name = ?2 and c.value is not null and p.value is not null "
-        "order by c.step",
-        [n, f"{prefix}{split}/clean_acc", f"{prefix}{split}/pgd_acc"],
-    )
-
-
-def _suspicions(db: sqlite3.Connection) -> dict[int, list[str]]:
-    """Return a remark for each run in whose numbers the linter found an error or a warning."""
-    found: dict[int, list[str]] = {}
-    for n, name, rules in db.execute(
-        "select r.n, r.id, group_concat(distinct f.rule) "
-        "from findings f join runs r on r.n = f.run where f.level <> 'note' group by r.n"
-    ):
-        found[n] = [f"check {name} (rpat show): {rules.replace(',', ', ')}"]
-    return found
-
-
-def _marks(rows: list[Json]) -> Iterator[str]:
-    if any(row["selected_on"] == "test" for row in rows):
-        yield "best selected on the test set"
-    if rows[0]["subset"]:
-        yield "subset of the images"
-    for row in rows:
-        name = "AA" if row["attack"] == "aa" else "PGD"
-        if row["images"] < row["of_n"]:
-            yield f"{name} on {row['images']} of {row['of_n']} test images"
-        if row["note"]:
-            yield f"{name} with {row['note']}"
 
 
 # ----------------------------------------------------------------- helpers
