@@ -8,28 +8,17 @@ import sys
 import typer
 
 from rpat.errors import RpatError
-from rpat_tui.cli import (
-    compare,
-    disk,
-    evaluate,
-    explain,
-    export,
-    keep,
-    machine,
-    origins,
-    plot,
-    queue,
-    reference,
-    runs,
-    steer,
-    study,
-    suite,
-    tui,
-    work,
-)
+from rpat_tui.cli.lazy import LazyGroup
+
+MODULES = (
+    "tui", "queue", "steer", "runs", "plot", "explain", "origins", "keep", "disk", "machine",
+    "evaluate", "study", "suite", "compare", "export", "reference", "work",
+)  # fmt: skip
+"""The files with commands, in the order of the overview."""
 
 app = typer.Typer(
     name="rpat",
+    cls=LazyGroup,
     help="Adversarial training: compose runs, launch them, watch them, get the tables.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -53,28 +42,6 @@ def root(
     ),
 ) -> None:
     """Adversarial training: compose runs, launch them, watch them, get the tables."""
-
-
-for module in (
-    tui,
-    queue,
-    steer,
-    runs,
-    plot,
-    explain,
-    origins,
-    keep,
-    disk,
-    machine,
-    evaluate,
-    study,
-    suite,
-    compare,
-    export,
-    reference,
-    work,
-):
-    module.register(app)
 
 
 def main() -> None:
