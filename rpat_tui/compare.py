@@ -64,7 +64,9 @@ def summarise(
     for item in measurements:
         if checkpoint in ("", item.checkpoint):
             pools[item.group, item.data, item.checkpoint].append(item)
-    known = paper_tables.rows() if published is None else published
+    known: Sequence[Published] = published or ()
+    if paper and published is None:
+        known = paper_tables.rows()
     answers = _by_identity(known) if paper else {}
     names = variants(pool[0] for pool in pools.values())
     rows = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import sys
@@ -17,6 +16,7 @@ from rpat_tui.glyphs import COLOURS as COLOURS
 from rpat_tui.glyphs import SHORT, UNICODE, Glyphs, glyphs_for
 from rpat_tui.glyphs import duration as duration
 from rpat_tui.glyphs import figure as figure
+from rpat_tui.indented import indented
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,7 +102,7 @@ def print_table(
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(indented(value, ascii_only=False) + "\n")
 
 
 def say(text: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TextIO
 
+from rpat_tui.indented import indented
 from rpat_tui.table import MEASURES, Cell, Row, Table
 
 _KEYS = ("dataset", "source", "norm", "model", "method", "rpat", "checkpoint", "robust", "n")
@@ -13,7 +13,7 @@ _KEYS = ("dataset", "source", "norm", "model", "method", "rpat", "checkpoint", "
 def write(table: Table, out: TextIO) -> None:
     """Write the rows; a measure is its mean and spread in percent, or null."""
     rows = [_row(row, table.paper) for row in table.rows]
-    out.write(json.dumps(rows, indent=2, allow_nan=False) + "\n")
+    out.write(indented(rows, nan=False) + "\n")
 
 
 def _row(row: Row, paper: bool) -> dict[str, object]:
