@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 from rpat_tui.exports._layout import NO_RUN, Block, Line, Page, lay_out
 from rpat_tui.table import MEASURES, Table
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
     from rich.text import Text
 
 FIRST_TO_GO = ("pgd20", "mean", "clean", "nrr", "aa")
@@ -21,6 +22,8 @@ _LABEL = 16  # narrowest and widest first column; longer labels wrap
 _WIDEST_LABEL = 32
 _STYLES = {"row": "", "paper": "dim", "diff": "dim"}
 _ENDLESS = 10_000  # a pipe has no right margin
+MANY = 200
+"""Lines from which on a block is written line by line: Rich needs half a millisecond for each."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -65,7 +68,7 @@ def write(table: Table, out: TextIO, width: int | None = None) -> None:
     if width is None:
         console.width = _ENDLESS
     with console.capture() as captured:
-        console.print(shown)
+        console.print(shown, crop=False)
     out.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
 
 
@@ -82,7 +85,11 @@ def render(table: Table, width: int, *, all_columns: bool = False) -> Renderable
     parts: list[RenderableType] = [Text(page.title + "\n", style="bold")] if page.title else []
     for i, block in enumerate(page.blocks):
         parts += [Text("\n" * bool(i) + block.heading, style="bold")]
-        parts += [_grid(block, columns, label)]
+        shown, more = block.lines, block.lines[:0]
+        if len(shown) > MANY:
+            shown, more = shown[:1], shown[1:]
+        parts += [_grid(replace(block, lines=shown), columns, label)]
+        parts += [_Lines(more, columns, label)] if more else []
     notes = [page.common] if page.common else []
     notes += [f"{_raised(number)} {note}" for number, note in page.notes]
     notes += page.remedies
@@ -113,25 +120,36 @@ def _total(columns: Mapping[str, _Column]) -> int:
 
 
 def _longest(page: Page) -> int:
-    return max(len(_label(line, 999).plain) for block in page.blocks for line in block.lines)
+    return max(len("".join(_name(line))) for block in page.blocks for line in block.lines)
 
 
 def _column(page: Page, name: str, spread: str) -> _Column:
     """Measure a column; a long difference may reach one character into the gap before it."""
     lines = [line for block in page.blocks for line in block.lines]
-    parts = [(line.kind == "diff", *_split(_text(line, name), spread)) for line in lines]
     header = "n" if name == "n" else page.columns[name].replace(" (", "\n(")
-    left = max(len(whole) - reaches for reaches, whole, _ in parts)
-    return _Column(header, left, max(len(rest) for *_, rest in parts), spread)
+    left = right = 0
+    for line in lines:
+        whole, rest = _split(_text(line, name), spread)
+        left = max(left, len(whole) - (line.kind == "diff"))
+        right = max(right, len(rest))
+    return _Column(header, left, right, spread)
 
 
 def _split(text: str, spread: str) -> tuple[str, str]:
-    whole, point, rest = text.partition(".")
-    return whole, point + rest.replace(" ± ", spread)
+    if spread != " ± ":
+        text = text.replace(" ± ", spread)
+    point = text.find(".")
+    return (text, "") if point < 0 else (text[:point], text[point:])
 
 
 def _text(line: Line, name: str) -> str:
     return line.n if name == "n" else line.cells[name]
+
+
+def _name(line: Line) -> tuple[str, str]:
+    """Return the first column's text on one line: the label, and what is dim beside it."""
+    notes = "".join([f" {_raised(number)}" for number in line.notes])
+    return "  " * line.depth + line.label, notes + (f"  {line.variant}" if line.variant else "")
 
 
 def _label(line: Line, width: int) -> Text:
@@ -186,3 +204,46 @@ def _cell(line: Line, name: str, column: _Column) -> Text:
     for style in line.marked.get(name, ()):
         text.stylize(style, start)
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """More lines below a grid, as the grid would show them; only what needs it is laid out."""
+
+    lines: Sequence[Line]
+    columns: Mapping[str, _Column]
+    label: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.cells import cell_len
+        from rich.segment import Segment
+        from rich.style import Style
+
+        styles = {name: console.get_style(name) for name in ("dim", "bold", "underline")}
+        for line in self.lines:
+            style = styles.get(_STYLES[line.kind])
+            label, beside = _name(line)
+            room = self.label - cell_len(label + beside)
+            below: list[Text] = []
+            if room >= 0:
+                yield Segment(label, style)
+                yield Segment(beside + " " * room, styles["dim"])
+            else:
+                first, *below = _label(line, self.label).wrap(console, self.label, overflow="fold")
+                first.pad_right(self.label - first.cell_len)
+                yield from first.render(console)
+            plain = ""
+            for name, column in self.columns.items():
+                text = column.fit(_text(line, name))
+                width = column.width + _GAP - 1
+                if marks := line.marked.get(name):
+                    bare = text.lstrip()
+                    yield Segment(plain + " " + text[: len(text) - len(bare)], style)
+                    yield Segment(bare, Style.combine([styles[mark] for mark in marks]))
+                    plain = " " * (width - len(text))
+                else:
+                    plain += f" {text.ljust(width)}"
+            yield Segment(plain.rstrip() + "\n", style)
+            for more in below:
+                yield from more.render(console)
+                yield Segment("\n")

@@ -11,10 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from rpat.errors import ConfigError
 from rpat_tui import exports
 from rpat_tui.compare import summarise
+from rpat_tui.exports import rich as rich_format
 from rpat_tui.store.rows import Measurement
 from rpat_tui.table import Table
 
@@ -222,3 +225,40 @@ def test_a_row_that_only_the_paper_has_is_shown_as_missing():
     text = written("rich", table, width=120)
     assert "n 0: printed in the paper" in text
     assert "--eval aa" not in text
+
+
+# --------------------------------------------------------------------------- large tables
+
+
+def drawn(table, width, monkeypatch, many):
+    """Each character that a terminal would show, with its style."""
+    monkeypatch.setattr(rich_format, "MANY", many)
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, highlight=False)
+    console.print(rich_format.render(table, width))
+    lines = [Text.from_ansi(line) for line in out.getvalue().split("\n")]
+    return [
+        [(char, line.get_style_at_offset(console, i)) for i, char in enumerate(line.plain.rstrip())
+         if char != " "]
+        for line in lines
+    ], [line.plain.rstrip() for line in lines]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [40, 60, 72, 80, 100, 160])
+@pytest.mark.parametrize("paper", [False, True], ids=["plain", "paper"])
+def test_the_lines_of_a_large_table_are_those_that_rich_would_lay_out(monkeypatch, width, paper):
+    table = small_table(paper=paper)
+    long = {"schedule.epochs": 3, "optim.a_key_without_an_end": "x" * 50, "data.note": "some words"}
+    more = [
+        measured("r0009", 0, "trades", True, 70.0, 50.0, 40.0, group="g", config=long),
+        measured("r0010", 0, "trades", True, 71.0, 50.0, 45.0, group="h", marks=("one", "two")),
+        measured("r0011", 0, "a-method-with-a-name-longer-than-a-column-is", False, 9.0, 5.0, 4.0),
+    ]
+    runs = summarise(more, paper=paper)
+    for shown in (table, runs):
+        assert drawn(shown, width, monkeypatch, 0) == drawn(shown, width, monkeypatch, 10_000)
+        texts = []
+        for many in (0, 10_000):
+            monkeypatch.setattr(rich_format, "MANY", many)
+            texts += [written("rich", shown, width=width), written("rich", shown)]
+        assert texts[:2] == texts[2:]
