@@ -21,7 +21,7 @@ from rpat_tui.launch.attend import FULL
 from rpat_tui.launch.locks import held
 from rpat_tui.launch.stuck import Watch
 from rpat_tui.launch.verdict import Evidence, judge
-from rpat_tui.store import findings, measured, queries
+from rpat_tui.store import measured, queries
 from rpat_tui.store.db import transaction
 from rpat_tui.store.ingest import ingest
 from rpat_tui.store.queue import FINAL, move
@@ -88,6 +88,8 @@ def settle(
     if verdict.state == "failed":
         retry(db, run["n"], attempt)
     if verdict.state in FINAL or _epoch(db, run["n"]) > run["epoch"]:
+        from rpat_tui.store import findings  # a command that finds nothing new needs no rules
+
         findings.judge(db, queries.subject_of(db, run["n"]))
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from rpat.config import incidental
 from rpat.knobs import show
 
 
@@ -84,4 +83,8 @@ def _line(key: str, value: Any) -> str:
     return f"{key} {json.dumps(value)}"
 
 
-_left_out = cache(incidental)
+@cache
+def _left_out() -> frozenset[str]:
+    from rpat.config import incidental
+
+    return incidental()

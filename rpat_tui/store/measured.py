@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rpat.recipes import reported_network
 from rpat_tui import selection
 from rpat_tui.selection import Rule
 from rpat_tui.store.db import snapshot, transaction
@@ -268,6 +267,8 @@ def _of_the_run(rows: list[Json]) -> list[Json]:
     """Return the rows of the network that stands for the run, and of its weights of today."""
     measured = {row["network"] for row in rows}
     if len(measured) > 1:
+        from rpat.recipes import reported_network
+
         network = reported_network(json.loads(rows[0]["config"])["wrappers"])
         if network not in measured:
             network = "online" if "online" in measured else rows[0]["network"]
@@ -304,6 +305,8 @@ def _selected(
     Where that epoch's weights were kept and evaluated, with what the evaluations say; otherwise
     with the epoch's own numbers, and the reason.
     """
+    from rpat.recipes import reported_network
+
     at: dict[tuple[int, str, int], list[Json]] = {}
     for row in rows:
         at.setdefault((row["n"], row["network"], row["epoch"]), []).append(row)
