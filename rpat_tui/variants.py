@@ -49,16 +49,16 @@ def _variants(rows: Sequence[Row | Measurement]) -> list[str]:
     lines = [lines_of(row.config) for row in rows]
     halves = [[i for i, row in enumerate(rows) if row.rpat is half] for half in (False, True)]
     halves = [members for members in halves if members]
-    anywhere = [_EMPTY.union(*[lines[i] for i in members]) for members in halves]
-    everywhere = [frozenset.intersection(*[lines[i] for i in members]) for members in halves]
-    same = frozenset.intersection(*everywhere)
-    shared = {key for key in _keys(_EMPTY.union(*anywhere) - same) if not _is_rpat(key)}
-    keys = [sorted(shared | _keys(a - e)) for a, e in zip(anywhere, everywhere, strict=True)]
+    spreads = [_spread([lines[i] for i in members]) for members in halves]
+    same = set.intersection(*[everywhere for _, everywhere in spreads])
+    shared = {key for anywhere, _ in spreads for key in _keys(anywhere - same) if not _is_rpat(key)}
+    keys = [sorted(shared | _keys(anywhere - everywhere)) for anywhere, everywhere in spreads]
     names = _short(sorted(set().union(*keys)))
     texts: list[list[str]] = [[] for _ in rows]
     for told, members in zip(keys, halves, strict=True):
         for i in members:
-            values = {key: value for key, _, value in map(_parts, lines[i] - same)}
+            own = [line.partition(" ") for line in lines[i] if line not in same]
+            values = {key: value for key, _, value in own}
             texts[i] += [f"{names[key]} {_said(values.get(key))}" for key in told]
     if len({row.data for row in rows}) > 1:
         for row, text in zip(rows, texts, strict=True):
@@ -70,17 +70,20 @@ def _variants(rows: Sequence[Row | Measurement]) -> list[str]:
     return [", ".join(text) for text in texts]
 
 
-_EMPTY: frozenset[str] = frozenset()
+def _spread(configs: Sequence[Sequence[str]]) -> tuple[set[str], set[str]]:
+    """Return the lines that any of some configs has, and those that all have."""
+    if len({len(lines) for lines in configs}) == 1:
+        columns = [set(column) for column in zip(*configs, strict=True)]
+        if all(len(_keys(column)) == 1 for column in columns):  # they have the same keys
+            return set().union(*columns), set().union(*[c for c in columns if len(c) == 1])
+    sets = [set(lines) for lines in configs]
+    return set.union(*sets), set.intersection(*sets)
 
 
 @lru_cache(maxsize=4096)
 def _said(value: str | None) -> str:
     """Return a value as people read it; an absent key has the value that older runs had."""
     return "default" if value is None else said(value)
-
-
-def _parts(line: str) -> tuple[str, str, str]:
-    return line.partition(" ")
 
 
 def _keys(lines: Iterable[str]) -> set[str]:
@@ -133,9 +136,7 @@ def _natural(text: str) -> list[tuple[int, float, str]]:
 
 def but_for_rpat(row: Row) -> object:
     """Return what a row and its RPAT counterpart have in common."""
-    lines = lines_of(row.config)
-    return (
-        *looks(row)[:-1],
-        row.data,
-        frozenset([line for line in lines if not line.startswith(("rpat.", "wrappers "))]),
-    )
+    config = [
+        line for line in lines_of(row.config) if line[:5] != "rpat." and line[:9] != "wrappers "
+    ]
+    return (*looks(row)[:-1], row.data, *config)

@@ -22,14 +22,14 @@ class FlatConfig(Mapping[str, object]):
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._lines: frozenset[str] | None = None
+        self._lines: tuple[str, ...] | None = None
         self._values: dict[str, object] | None = None
 
     @property
-    def lines(self) -> frozenset[str]:
-        """Each key with its value."""
+    def lines(self) -> tuple[str, ...]:
+        """Each key with its value, by key."""
         if self._lines is None:
-            self._lines = frozenset(self._text.splitlines())
+            self._lines = tuple(self._text.splitlines())
         return self._lines
 
     def __getitem__(self, key: str) -> object:
@@ -64,11 +64,11 @@ def flatten(config: str) -> str:
     return "\n".join(_line(key, values[key]) for key in sorted(values.keys() - _left_out()))
 
 
-def lines_of(config: Mapping[str, object]) -> frozenset[str]:
-    """Return `key value` for each key of a config, the value as JSON."""
+def lines_of(config: Mapping[str, object]) -> tuple[str, ...]:
+    """Return `key value` for each key of a config, by key, the value as JSON."""
     if isinstance(config, FlatConfig):
         return config.lines
-    return frozenset(_line(key, value) for key, value in config.items())
+    return tuple(_line(key, config[key]) for key in sorted(config))
 
 
 def said(value: str) -> str:
