@@ -13,6 +13,8 @@ from rpat_tui.home import Home
 
 LATEST = "m007_the_numbers_of_tables"
 """The newest migration: known without importing sqlite-utils."""
+PATIENCE = 30
+"""Seconds that a writer waits for another one."""
 
 
 @contextmanager
@@ -73,7 +75,7 @@ def explained(home: Home) -> Iterator[None]:
 
 def connect(path: Path) -> sqlite3.Connection:
     """Connect with the pragmas that every writer needs; transactions are explicit."""
-    db = sqlite3.connect(path, timeout=30, isolation_level=None)
+    db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     db.execute("pragma journal_mode = wal")
     db.execute("pragma synchronous = normal")
     db.execute("pragma foreign_keys = on")
@@ -91,6 +93,16 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
             db.execute("rollback")
         raise
     db.execute("commit")
+
+
+@contextmanager
+def hurried(db: sqlite3.Connection) -> Iterator[None]:
+    """Let no statement of a block wait long for another writer."""
+    db.execute("pragma busy_timeout = 50")
+    try:
+        yield
+    finally:
+        db.execute(f"pragma busy_timeout = {PATIENCE * 1000}")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 
 from rpat_tui import selection
 from rpat_tui.selection import Rule
-from rpat_tui.store.db import snapshot, transaction
+from rpat_tui.store.db import hurried, snapshot, transaction
 from rpat_tui.store.flat import FlatConfig, flatten
 from rpat_tui.store.rows import Measurement
 
@@ -186,29 +186,36 @@ def _remarks(text: str, chosen: str) -> tuple[str, ...]:
 
 
 def keep(db: sqlite3.Connection, *, until: float = float("inf")) -> bool:
-    """Work off the list of runs whose numbers are not kept; False where time ran out.
+    """Work off the list of runs whose numbers are not kept; False where some are left.
 
-    `until` is a moment of the monotonic clock. Any process may do so at any time.
+    `until` is a moment of the monotonic clock. Nobody waits for this: where the database is busy
+    or the disk full, the list stays as it is.
     """
-    rules = [selection.rule(name) for name in RULES]
-    while db.execute("select 1 from stale limit 1").fetchone():
-        if time.monotonic() > until:
-            return False
-        with transaction(db):
-            numbers = [n for (n,) in db.execute(f"select run from stale limit {AT_ONCE}")]
-            some = f"p.n in ({', '.join(map(str, numbers))})"
-            runs = [(n,) for n in numbers]
-            db.executemany("delete from reported where run = ?", runs)
-            db.executemany(
-                "insert into reported values (?, ?, ?, ?, ?, ?)",
-                [
-                    (r.run, r.asked, r.clean, r.pgd20, r.aa, "\n".join(r.marks))
-                    for r in _reports(db, f"p.kind = 'train' and {some}", [], rules)
-                ],
-            )
-            _keep_configs(db, some)
-            db.executemany("delete from stale where run = ?", runs)
+    try:
+        with hurried(db):
+            while db.execute("select 1 from stale limit 1").fetchone():
+                if time.monotonic() > until:
+                    return False
+                with transaction(db):
+                    _keep_some(db)
+    except sqlite3.OperationalError:
+        return False
     return True
+
+
+def _keep_some(db: sqlite3.Connection) -> None:
+    """Keep the numbers of the first runs on the list; the caller holds a transaction."""
+    numbers = [n for (n,) in db.execute(f"select run from stale limit {AT_ONCE}")]
+    some = f"p.n in ({', '.join(map(str, numbers))})"
+    rules = [selection.rule(name) for name in RULES]
+    made = [
+        (r.run, r.asked, r.clean, r.pgd20, r.aa, "\n".join(r.marks))
+        for r in _reports(db, f"p.kind = 'train' and {some}", [], rules)
+    ]
+    db.executemany("delete from reported where run = ?", [(n,) for n in numbers])
+    db.executemany("insert into reported values (?, ?, ?, ?, ?, ?)", made)
+    _keep_configs(db, some)
+    db.executemany("delete from stale where run = ?", [(n,) for n in numbers])
 
 
 def _keep_configs(db: sqlite3.Connection, some: str) -> None:

@@ -197,6 +197,20 @@ def test_keeping_stops_when_its_time_is_over(kept: sqlite3.Connection) -> None:
     assert kept.execute("select count(*) from stale").fetchone() == (3,)
 
 
+def test_nobody_waits_to_keep_numbers_while_another_writer_is_at_it(
+    home: Home, kept: sqlite3.Connection
+) -> None:
+    before = seen(kept)
+    kept.execute("insert into stale select n from runs where kind = 'train'")
+    with database.opened(home) as other:
+        other.execute("begin immediate")
+        assert not measured.keep(kept)
+        assert seen(kept) == before
+        other.execute("rollback")
+    assert kept.execute("pragma busy_timeout").fetchone() == (1000 * database.PATIENCE,)
+    assert measured.keep(kept)
+
+
 def test_runs_of_an_older_release_are_in_tables_at_once(tmp_path: Path) -> None:
     from sqlite_utils import Database
 
