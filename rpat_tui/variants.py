@@ -106,7 +106,7 @@ def reading_order(row: Row) -> tuple[object, ...]:
         *_place(row.dataset, row.norm, row.model, row.source, row.method),
         row.rpat,
         _natural(row.variant),
-        _rank(row.checkpoint, CHECKPOINTS),
+        _kind(row.checkpoint),
         row.group,
         row.data,
     )
@@ -121,6 +121,11 @@ def _place(dataset: str, norm: str, model: str, source: str, method: str) -> tup
         _rank(source, ("official", "embedded", "image-folder")),
         _rank(method, METHODS),
     )
+
+
+@lru_cache(maxsize=16)
+def _kind(checkpoint: str) -> tuple[int, str]:
+    return _rank(checkpoint, CHECKPOINTS)
 
 
 def _rank(name: str, known: Iterable[str]) -> tuple[int, str]:
