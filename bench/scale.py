@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import window as windows
+from store import environment
 
 from rpat.rundir import RunDir, read_json, write_json
 from rpat_tui import exports
@@ -198,9 +199,7 @@ def medians(times: list[tuple[float, float]]) -> tuple[float, float]:
 
 def report(home: Home, options: argparse.Namespace) -> None:
     """Print what was measured."""
-    env = {**os.environ, "RPAT_HOME": str(home.path), "COLUMNS": "160"}
-    if env.pop("PYTHONDONTWRITEBYTECODE", None):  # an installed program has been compiled
-        env["PYTHONPYCACHEPREFIX"] = str(home.path / "compiled")
+    env = {**environment(home.path), "COLUMNS": "160"}
     times = measure(commands(home, options.runs), env, options.repeat)
     bare = medians(times["python -c pass"])[1]
     with database.opened_readonly(home) as db:
