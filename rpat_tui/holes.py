@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,6 @@ from rpat_tui.launch import frozen, worker
 from rpat_tui.store import index, pace, queries
 from rpat_tui.store.db import transaction
 from rpat_tui.store.pending import Pending, pending
-from rpat_tui.store.queue import name_of
 from rpat_tui.store.rows import Measurement
 
 STATES = ("proven", "running", "queued", "missing")
@@ -72,8 +71,8 @@ class Standing:
     run: Mapping[str, Any] | None = None
     states: Mapping[str, str] = field(default_factory=dict)
     why: Mapping[str, str] = field(default_factory=dict)
-    jobs: tuple[str, ...] = ()
-    """Open evaluations of the run."""
+    jobs: tuple[int, ...] = ()
+    """The numbers of open evaluations of the run."""
 
     def state(self, measure: str) -> str:
         """Return where one measure stands."""
@@ -99,22 +98,24 @@ class Task:
 class Cost:
     """Seconds of device time of some tasks, and when all would be through the queue.
 
-    `spans` are by task, None where nothing alike was measured; `total` sums the known ones.
+    `spans` are by task, None where nothing alike was measured; `open` is what runs that are under
+    way still need. `total` sums the known ones.
     """
 
     spans: tuple[Span | None, ...] = ()
+    open: tuple[Span | None, ...] = ()
     finish: Span | None = None
 
     @property
     def total(self) -> Span:
         """Lower and upper end of what is known."""
-        known = [span for span in self.spans if span is not None]
+        known = [span for span in (*self.spans, *self.open) if span is not None]
         return sum(low for low, _ in known), sum(high for _, high in known)
 
     @property
     def unknown(self) -> int:
-        """How many tasks nothing is known of."""
-        return sum(span is None for span in self.spans)
+        """How many of them nothing is known of."""
+        return sum(span is None for span in (*self.spans, *self.open))
 
 
 # ----------------------------------------------------------------- where everything stands
@@ -165,7 +166,7 @@ def _standing(
         states[attack], why[attack] = _place(want, attack, run, measured, waiting, asks)
     return Standing(
         want=want, run=run, states=states, why={k: v for k, v in why.items() if v},
-        jobs=tuple(item.id for item in waiting if item.attacks),
+        jobs=tuple(item.n for item in waiting if item.attacks),
     )  # fmt: skip
 
 
@@ -284,7 +285,7 @@ def queue(
     made: dict[int, int] = {}
     if fresh or jobs:
         provenance = frozen.provenance(home, command)
-        everything = [*fresh.values(), *(job for _, job in jobs)]
+        everything: list[index.Task] = [*fresh.values(), *(job for _, job in jobs)]
         numbers = index.enqueue(home, db, everything, wish, provenance)
         for key, n in zip(fresh, numbers, strict=False):
             made |= dict.fromkeys(places.get(key, ()), n)
@@ -320,10 +321,15 @@ def _ask(db: sqlite3.Connection, tasks: Sequence[Task]) -> dict[int, int]:
 # ----------------------------------------------------------------- how long it takes
 
 
-def cost(db: sqlite3.Connection | None, tasks: Sequence[Task], slots: int = 1) -> Cost:
+def cost(
+    db: sqlite3.Connection | None,
+    tasks: Sequence[Task],
+    slots: int = 1,
+    under_way: Collection[int] = (),
+) -> Cost:
     """Return what tasks will take by the newest runs and evaluations of their kind.
 
-    They are put behind everything that is open.
+    They are put behind everything that is open; of that, the numbers `under_way` count as well.
     """
     if db is None:
         return Cost(spans=tuple(None for _ in tasks))
@@ -332,7 +338,8 @@ def cost(db: sqlite3.Connection | None, tasks: Sequence[Task], slots: int = 1) -
     spans = tuple(_sum([left(load) for load in loads]) for loads in parts)
     there = queries.workload(db, slots)
     ahead = forecast(Workload(loads=[*there.loads, *itertools.chain(*parts)], slots=slots))
-    return Cost(spans=spans, finish=ahead.total if tasks else None)
+    going = tuple(left(load) for load in there.loads if load.n in under_way)
+    return Cost(spans=spans, open=going, finish=ahead.total if tasks or going else None)
 
 
 def _loads(
@@ -363,8 +370,3 @@ def _sum(spans: Sequence[Span | None]) -> Span | None:
     if len(known) < len(spans):
         return None
     return sum(low for low, _ in known), sum(high for _, high in known)
-
-
-def named(standing: Standing) -> str:
-    """Return the run behind a standing, '' for none."""
-    return name_of(standing.run["n"]) if standing.run else ""
