@@ -15,7 +15,7 @@ from rpat_tui import holes
 from rpat_tui.holes import MEASURED_BY, STATES, TRAINING, Standing, Task, Want
 from rpat_tui.home import Home
 from rpat_tui.store import sieve
-from rpat_tui.suites import Changes, Entry, Suite, entries
+from rpat_tui.suites import Changes, Entry, Suite, checkpoints, entries
 
 _ATTACKS: dict[str, tuple[str, ...]] = {"none": (), "pgd": ("pgd",), "aa": ("pgd", "aa")}
 
@@ -94,14 +94,6 @@ def wants(suite: Suite, there: Sequence[Entry]) -> list[Want]:
         )
         for entry in there
     ]
-
-
-def checkpoints(suite: Suite, entry: Entry) -> tuple[str, ...]:
-    """Return the weights whose numbers the suite shows."""
-    printed = entry.row.printed
-    if printed is not None and printed.aa_final is not None:
-        return ("best", "final")
-    return (suite.checkpoint,)
 
 
 def look(db: sqlite3.Connection | None, suite: Suite, changes: Changes, where: str = "") -> Agenda:

@@ -124,7 +124,7 @@ class Cost:
 def look(db: sqlite3.Connection | None, wants: Sequence[Want]) -> list[Standing]:
     """Return where each want stands; without a database, nothing is there yet."""
     if db is None:
-        return [_standing(want, None, {}, [], False) for want in wants]
+        return [_standing(want, None, {}, [], set()) for want in wants]
     keys = [[config.fingerprint() for config in want.configs] for want in wants]
     found = queries.by_fingerprint(db, list(dict.fromkeys(itertools.chain(*keys))))
     runs = [_stands(some, found) for some in keys]
@@ -136,15 +136,17 @@ def look(db: sqlite3.Connection | None, wants: Sequence[Want]) -> list[Standing]
     waiting: dict[str, list[Pending]] = {}
     for item in pending(db):
         waiting.setdefault(item.subject.run, []).append(item)
-    asked = pace.wishes(db, numbers)
+    ends = pace.endings(db, numbers)
     due = {n for n, *_ in queries.due(db)}
-    return [
-        _standing(
-            want, run, measured, waiting.get(run["id"], []) if run else [],
-            bool(run and (run["n"] in due or (run["state"] != "done" and asked.get(run["n"])))),
-        )
-        for want, run in zip(wants, runs, strict=True)
-    ]  # fmt: skip
+    made = []
+    for want, run in zip(wants, runs, strict=True):
+        coming: set[str] = set()
+        if run is not None:
+            over = run["state"] == "done"
+            coming = ({"aa"} if run["n"] in due else set()) if over else ends.get(run["n"], set())
+        about = waiting.get(run["id"], []) if run is not None else []
+        made.append(_standing(want, run, measured, about, coming))
+    return made
 
 
 def _stands(keys: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -158,12 +160,12 @@ def _standing(
     run: Mapping[str, Any] | None,
     measured: Mapping[tuple[str, str], Measurement],
     waiting: Sequence[Pending],
-    asks: bool,
+    coming: Collection[str],
 ) -> Standing:
     states: dict[str, str] = {}
     why: dict[str, str] = {}
     for attack in want.attacks or (TRAINING,):
-        states[attack], why[attack] = _place(want, attack, run, measured, waiting, asks)
+        states[attack], why[attack] = _place(want, attack, run, measured, waiting, coming)
     return Standing(
         want=want, run=run, states=states, why={k: v for k, v in why.items() if v},
         jobs=tuple(item.n for item in waiting if item.attacks),
@@ -176,7 +178,7 @@ def _place(
     run: Mapping[str, Any] | None,
     measured: Mapping[tuple[str, str], Measurement],
     waiting: Sequence[Pending],
-    asks: bool,
+    coming: Collection[str],
 ) -> tuple[str, str]:
     """Return where an attack's numbers of a run stand, and why they are not there."""
     if run is None:
@@ -187,14 +189,14 @@ def _place(
     short = "" if attack == TRAINING else _short(want, attack, rows)
     if attack != TRAINING and not short:
         return "proven", ""
-    states = [item.state for item in waiting if attack in _brings(item, asks)]
+    states = [item.state for item in waiting if attack in _brings(item, coming)]
     if any(state in _ACTIVE for state in states):
         return "running", ""
     if "queued" in states:
         return "queued", ""
     if "paused" in states:
         return "queued", f"{run['id']} is paused"
-    if asks and attack == "aa":
+    if attack in coming and run["state"] == "done":
         return "queued", ""
     if run["state"] == "lost":
         return "running", f"{run['id']} is lost"
@@ -222,12 +224,9 @@ def _images(config: RunConfig) -> int:
     return min(config.eval.aa_n or there, there)
 
 
-def _brings(item: Pending, asks: bool) -> set[str]:
+def _brings(item: Pending, coming: Collection[str]) -> set[str]:
     """Return the attacks whose numbers an open run or evaluation will bring."""
-    if item.attacks:
-        return set(item.attacks)
-    found = {TRAINING} | ({"aa"} if asks else set())
-    return found | ({"pgd"} if item.subject.config.get("eval.attack") != "none" else set())
+    return set(item.attacks) if item.attacks else {TRAINING, *coming}
 
 
 # ----------------------------------------------------------------- what is to be done

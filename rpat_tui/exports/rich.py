@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 from rpat_tui.exports._layout import NO_RUN, Block, Line, Page, lay_out
-from rpat_tui.table import MEASURES, Table
+from rpat_tui.exports._origin import origin
+from rpat_tui.table import Table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,7 +20,7 @@ FIRST_TO_GO = ("pgd20", "mean", "clean", "nrr", "aa")
 _GAP = 2
 _LABEL = 16  # narrowest and widest first column; longer labels wrap
 _WIDEST_LABEL = 32
-_STYLES = {"row": "", "paper": "dim", "diff": "dim"}
+_STYLES = {"row": "", "paper": "dim", "diff": "dim", "test": "dim"}
 _ENDLESS = 10_000  # a pipe has no right margin
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -70,7 +71,10 @@ def write(table: Table, out: TextIO, width: int | None = None) -> None:
 
 
 def render(table: Table, width: int, *, all_columns: bool = False) -> RenderableType:
-    """Return the table as something Rich draws in a width; columns that do not fit go."""
+    """Return the table as something Rich draws in a width; columns that do not fit go.
+
+    Where blocks of columns do not fit beside each other, they become blocks of rows.
+    """
     from rich.console import Group
     from rich.text import Text
 
@@ -78,14 +82,18 @@ def render(table: Table, width: int, *, all_columns: bool = False) -> Renderable
         return Text(NO_RUN)
     page = lay_out(table)
     columns, left_out = _columns(page, width, all_columns)
+    if page.groups and left_out:
+        return render(replace(table, columns=()), width)
     label = max(_LABEL, min(_longest(page), width - _total(columns)))
     parts: list[RenderableType] = [Text(page.title + "\n", style="bold")] if page.title else []
     for i, block in enumerate(page.blocks):
-        parts += [Text("\n" * bool(i) + block.heading, style="bold")]
+        parts += [Text("\n" * bool(i) + block.heading, style="bold")] * bool(block.heading)
+        parts += [Text(_groups(page, columns, label), style="bold")] * bool(page.groups)
         parts += [_grid(block, columns, label)]
     notes = [page.common] if page.common else []
     notes += [f"{_raised(number)} {note}" for number, note in page.notes]
     notes += page.remedies
+    notes += [made] if (made := origin(table)) and table.suite else []
     if left_out:
         notes.append(f"Too narrow for {', '.join(left_out)}: widen the terminal to see more.")
     parts += [Text("\n" * (not i) + note, style="dim") for i, note in enumerate(notes)]
@@ -95,17 +103,28 @@ def render(table: Table, width: int, *, all_columns: bool = False) -> Renderable
 def _columns(page: Page, width: int, keep: bool) -> tuple[dict[str, _Column], list[str]]:
     """Choose the columns that fit: first spreads lose their spaces, then columns go."""
     columns: dict[str, _Column] = {}
+    names = [*["venue"] * page.venues, *(column.key for column in page.columns), "n"]
     label = max(_LABEL, min(_longest(page), _WIDEST_LABEL))
     for spread, least in ((" ± ", label), ("±", _LABEL)):
-        columns = {name: _column(page, name, spread) for name in (*MEASURES, "n")}
+        columns = {name: _column(page, name, spread) for name in names}
         if _total(columns) + least <= width:
             return columns, []
     left_out = []
-    for name in FIRST_TO_GO:
+    for name in FIRST_TO_GO if not page.groups else names[:1]:
         if keep or _total(columns) + _LABEL <= width:
             break
-        left_out.append(columns.pop(name).header.split("\n")[0])
+        if name in columns:
+            left_out.append(columns.pop(name).header.split("\n")[0])
     return columns, left_out
+
+
+def _groups(page: Page, columns: Mapping[str, _Column], label: int) -> str:
+    """Return the titles of the groups of columns, each over its own."""
+    text = " " * (label + sum(columns[name].width + _GAP for name in columns if name == "venue"))
+    for i, title in enumerate(page.groups):
+        room = sum(columns[c.key].width + _GAP for c in page.columns if c.group == i) - _GAP
+        text += " " * _GAP + title[:room].center(room)
+    return text.rstrip()
 
 
 def _total(columns: Mapping[str, _Column]) -> int:
@@ -120,7 +139,8 @@ def _column(page: Page, name: str, spread: str) -> _Column:
     """Measure a column; a long difference may reach one character into the gap before it."""
     lines = [line for block in page.blocks for line in block.lines]
     parts = [(line.kind == "diff", *_split(_text(line, name), spread)) for line in lines]
-    header = "n" if name == "n" else page.columns[name].replace(" (", "\n(")
+    titles = {column.key: column.title for column in page.columns} | {"n": "n", "venue": "Venue"}
+    header = titles[name].replace(" (", "\n(")
     left = max(len(whole) - reaches for reaches, whole, _ in parts)
     return _Column(header, left, max(len(rest) for *_, rest in parts), spread)
 
@@ -131,7 +151,7 @@ def _split(text: str, spread: str) -> tuple[str, str]:
 
 
 def _text(line: Line, name: str) -> str:
-    return line.n if name == "n" else line.cells[name]
+    return line.n if name == "n" else line.cells.get(name, "")
 
 
 def _label(line: Line, width: int) -> Text:

@@ -139,6 +139,14 @@ def entries(suite: Suite, changes: Changes) -> list[Entry]:
     return list(made.values())
 
 
+def checkpoints(suite: Suite, entry: Entry) -> tuple[str, ...]:
+    """Return the weights that a suite shows: the final ones too where the paper prints them."""
+    printed = entry.row.printed
+    if printed is not None and printed.aa_final is not None:
+        return ("best", "final")
+    return (suite.checkpoint,)
+
+
 def configs(suite: Suite, changes: Changes) -> list[tuple[Row, list[RunConfig]]]:
     """Return each row with the configs that would be trained, one a seed."""
     there = entries(suite, changes)

@@ -120,7 +120,7 @@ def test_json_has_the_keys_of_the_contract_in_order():
     assert rows[-1]["aa"] is None
     assert json.loads(written("json", Table())) == []
     beside = json.loads(written("json", small_table(paper=True)))
-    assert list(beside[0]) == [*CONTRACT, "paper", "diff"]
+    assert list(beside[0]) == [*CONTRACT, "paper", "diff", "verdict"]
     assert beside[0]["paper"]["clean"] == 82.92
     assert beside[0]["diff"]["clean"] == -0.04
 
