@@ -25,6 +25,7 @@ from rpat_tui.launch import frozen, worker
 from rpat_tui.store import index, pace, queries
 from rpat_tui.store.db import transaction
 from rpat_tui.store.pending import Pending, pending
+from rpat_tui.store.queue import name_of
 from rpat_tui.store.rows import Measurement
 
 STATES = ("proven", "running", "queued", "missing")
@@ -284,7 +285,7 @@ def queue(
     made: dict[int, int] = {}
     if fresh or jobs:
         provenance = frozen.provenance(home, command)
-        everything: list[index.Task] = [*fresh.values(), *(job for _, job in jobs)]
+        everything: list[RunConfig | EvalJob] = [*fresh.values(), *(job for _, job in jobs)]
         numbers = index.enqueue(home, db, everything, wish, provenance)
         for key, n in zip(fresh, numbers, strict=False):
             made |= dict.fromkeys(places.get(key, ()), n)
@@ -369,3 +370,8 @@ def _sum(spans: Sequence[Span | None]) -> Span | None:
     if len(known) < len(spans):
         return None
     return sum(low for low, _ in known), sum(high for _, high in known)
+
+
+def named(standing: Standing) -> str:
+    """Return the run behind a standing, '' for none."""
+    return name_of(standing.run["n"]) if standing.run else ""

@@ -59,9 +59,9 @@ class Ask:
     def check(self) -> None:
         """Refuse what cannot be; raises `ConfigError`."""
         for flag, value, known in (
-            ("--dataset", self.dataset, ["", *DATASETS]),
-            ("--norm", self.norm, ["", *NORMS]),
-            ("--model", self.model, ["", *MODELS]),
+            *(("--dataset", name, list(DATASETS)) for name in self._names(self.dataset)),
+            *(("--norm", name, list(NORMS)) for name in self._names(self.norm)),
+            *(("--model", name, list(MODELS)) for name in self._names(self.model)),
             ("--checkpoint", self.checkpoint or "", ["", *CHECKPOINTS]),
             ("--robust", self.robust, list(BASES)),
             ("--layout", self.layout, list(LAYOUTS)),
@@ -82,6 +82,10 @@ class Ask:
         ):
             if given and not self.suite:
                 raise ConfigError(f"{flag} changes a suite; name one with --suite")
+
+    def _names(self, text: str) -> list[str]:
+        """Return the names in an option: a suite takes several."""
+        return [name for name in (text.split(",") if self.suite else [text]) if name]
 
     @property
     def spread(self) -> tuple[str, ...]:
@@ -125,7 +129,10 @@ def asked(command: str) -> Ask:
         if isinstance(usual, tuple):
             values[name] = (*values.get(name, ()), word)  # type: ignore[misc]
         else:
-            values[name] = type(usual)(word) if isinstance(usual, int | float) else word
+            try:
+                values[name] = type(usual)(word) if isinstance(usual, int | float) else word
+            except ValueError:
+                raise ConfigError(f"`{command}`: --{name} {word} is no number") from None
     return Ask(**values)  # type: ignore[arg-type]
 
 

@@ -308,17 +308,20 @@ def run_suite(
     from rpat.errors import ConfigError
     from rpat_tui import agenda, holes, suites
     from rpat_tui.cli.live import follow
+    from rpat_tui.drift import ENDINGS
     from rpat_tui.home import find_home
 
     for flag, given in (("--detach", detach), ("--fill", fill)):
         if save and given:
             raise ConfigError(f"--save waits for the result; leave {flag} out")
-    if save:
+    suite = suites.load(name)
+    if save and suite.figure:
         from rpat_tui.figures import check_target
 
         check_target(Path(save))
+    elif save and Path(save).suffix.lower() not in ENDINGS:
+        raise ConfigError(f"--save {save}: a table's file ends with one of {', '.join(ENDINGS)}")
     changes = [*(changes or ()), *([f"device={device}"] if device else ())]
-    suite = suites.load(name)
     asked = _changes(dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home)
     here = find_home(home)
     if dry_run:
@@ -343,8 +346,10 @@ def run_suite(
     ended = follow(here, numbers, quiet=json) if numbers else 0
     if ended:
         raise typer.Exit(ended)
-    if not fill:
+    if not fill and suite.figure:
         _draw(made, chosen, jobs, json, save, home)
+    elif not fill:
+        _print_table(name, asked, where, json, save, home)
     elif json:
         print_json({"suite": suite.name, "queued": [f"r{n:04d}" for n in numbers]})
 
@@ -577,6 +582,31 @@ def _draw(
             figures.write(records, Path(save))
         else:
             figures.write_accuracies(records, Path(save), suite.title)
+        remark(f"saved {save}")
+
+
+def _print_table(
+    name: str, asked: Changes, where: str, json: bool, save: str | None, home: str | None
+) -> None:
+    """Print a suite that is a table, and write it where that was asked for."""
+    from rpat_tui import exports, paper_table
+    from rpat_tui.drift import ENDINGS
+
+    ask = paper_table.Ask(
+        suite=name,
+        where=where,
+        dataset=",".join(asked.datasets),
+        model=",".join(asked.models),
+        norm=",".join(asked.norms),
+        epochs=asked.epochs,
+        set=tuple(f"{key}={value}" for key, value in asked.fixed.items()),
+    )
+    with reading(home) as (_, db):
+        made = paper_table.build(db, ask, asked.data_dir)
+    exports.get("json" if json else "rich").write(made, sys.stdout)
+    if save:
+        with Path(save).open("w", encoding="utf-8") as out:
+            exports.get(ENDINGS[Path(save).suffix.lower()]).write(made, out)
         remark(f"saved {save}")
 
 

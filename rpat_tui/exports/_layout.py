@@ -406,7 +406,7 @@ def _test_lines(table: Table, entry: _Entry, depth: int, shown: Sequence[str]) -
             test = table.test(row, m)
             if test is not None and test.corrected is not None:
                 cells[_key(g, m)] = p_text(test.corrected) + "*" * test.significant
-    return [Line(kind="test", depth=depth, label="against no RPAT", cells=cells)] if cells else []
+    return [Line(kind="test", depth=depth, label="p (Holm)", cells=cells)] if cells else []
 
 
 def _difference(value: float | None, tolerance: float) -> str:
@@ -456,7 +456,9 @@ def _remedies(table: Table) -> list[str]:
         found.append(f"! more than {table.tolerance:g} points from the paper.")
     if len(diffs) > 0 and table.suite:
         near = sum(verdict(d, table.tolerance) == "ok" for d in diffs)
-        found.append(f"{near} of {len(diffs)} numbers within {table.tolerance:g} points of it.")
+        found.append(
+            f"{near} of {len(diffs)} numbers within {table.tolerance:g} points of the paper's."
+        )
     return found + _tests(table)
 
 
@@ -465,7 +467,9 @@ def _tests(table: Table) -> list[str]:
     found = []
     if done := tests_done(table.tests):
         found.append(f"Against the row without RPAT: {done}.")
-    reasons = dict.fromkeys(test.reason for test in table.tests.values() if test.reason)
-    if reasons and table.tests:
-        found.append(f"Not tested where: {', '.join(reasons)}.")
+    reasons = dict.fromkeys(
+        test.reason.removesuffix(": no test") for test in table.tests.values() if test.reason
+    )
+    if reasons:
+        found.append(f"No test where: {', '.join(reasons)}.")
     return found

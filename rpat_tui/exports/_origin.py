@@ -36,10 +36,10 @@ def origins(text: str) -> list[tuple[int, int, str, str]]:
 def parts(text: str) -> list[tuple[str, str, str]]:
     """Cut a file into its tables: the command, the digest, and the text up to the next one."""
     found = origins(text)
-    ends = [start for start, *_ in found[1:]] + [len(text)]
+    ends = [*(start for start, *_ in found), len(text)]
     return [
         (asked, stamp, text[end:until])
-        for (_, end, asked, stamp), until in zip(found, ends, strict=True)
+        for (_, end, asked, stamp), until in zip(found, ends[1:], strict=True)
     ]
 
 
