@@ -23,7 +23,7 @@ thead th[colspan] { text-align: center; }
 tr.heading th { text-align: left; font-weight: 600; padding-top: .9rem; }
 tr.paper, tr.diff, tr.test { opacity: .7; font-size: .93em; }
 th.d1 { padding-left: 2rem; } th.d2 { padding-left: 3.4rem; } th.d3 { padding-left: 4.8rem; }
-.notes { font-size: .9em; opacity: .85; } .notes p { margin: .2rem 0; }
+.notes { margin-top: .6rem; font-size: .9em; opacity: .85; } .notes p { margin: .2rem 0; }
 """
 
 

@@ -34,6 +34,7 @@ _BEGIN = r"""\documentclass{article}
 \usepackage[a4paper,landscape,margin=12mm]{geometry}
 \usepackage{booktabs,graphicx}
 \pagestyle{empty}
+\setlength{\parindent}{0pt}
 \begin{document}
 \small
 """
@@ -82,7 +83,11 @@ def _write(table: Table, out: TextIO, standalone: bool) -> None:
             out.write(" & ".join(cells).rstrip() + " \\\\\n")
     out.write("\\bottomrule\n\\end{tabular}\n" + "}\n" * bool(fitted))
     notes = [f"\\textsuperscript{{({number})}} {escape(note)}" for number, note in page.notes]
-    notes += [escape(said) for said in page.remedies if said.startswith(("Against", "!", "●", "◌"))]
+    notes += [
+        escape(said)
+        for said in page.remedies
+        if said.startswith(("Against", "No test", "!", "●", "◌"))
+    ]
     for note in [escape(page.common)] * bool(page.common) + notes:
         out.write(f"\\par{{\\footnotesize {note}\\par}}\n")
 
