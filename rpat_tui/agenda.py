@@ -118,7 +118,7 @@ def _facts(entry: Entry, standing: Standing) -> dict[str, object]:
     worst = max(standing.states.values(), key=STATES.index)
     return {
         "id": standing.run["id"] if standing.run else "",
-        "name": entry.row.label,
+        "name": entry.label,
         "state": worst,
         "method": label(config),
         "dataset": config.data.name,

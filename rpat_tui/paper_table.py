@@ -249,7 +249,7 @@ def _named(row: Row, entry: Entry, several: bool) -> Row:
     variant = "cutmix" if entry.config.data.cutmix and entry.row.printed else ""
     if several:
         variant = ", ".join(filter(None, [variant, f"data {row.data[:6] or 'unknown'}"]))
-    return replace(row, variant=variant, label="" if entry.row.printed else entry.row.label)
+    return replace(row, variant=variant, label="" if entry.row.printed else entry.label)
 
 
 def _hole(entry: Entry, checkpoint: str, ask: Ask, known: Sequence[Row]) -> Row:

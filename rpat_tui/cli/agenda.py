@@ -31,7 +31,7 @@ def as_json(made: Agenda, cost: Cost) -> dict[str, Any]:
         "suite": made.suite.name,
         "runs": [
             {
-                "row": entry.row.label,
+                "row": entry.label,
                 **_where(entry),
                 "state": standing.run["state"] if standing.run else "missing",
                 "run": standing.run["id"] if standing.run else None,
@@ -41,7 +41,7 @@ def as_json(made: Agenda, cost: Cost) -> dict[str, Any]:
         ],
         "cells": [
             {
-                "row": cell.entry.row.label,
+                "row": cell.entry.label,
                 **_where(cell.entry),
                 "measure": cell.measure,
                 "state": cell.state,
@@ -95,7 +95,7 @@ def print_status(made: Agenda, cost: Cost) -> None:
         where = _where(entry)
         there = [place({"dataset": where["dataset"], "norm": where["norm"]}, True), where["model"]]
         table.add_row(
-            entry.row.label,
+            entry.label,
             *(there if several else []),
             str(where["seed"]),
             Text(f"{sign} {state}", style=COLOURS.get(state, "dim")),
@@ -155,7 +155,7 @@ def print_plan(made: Agenda, tasks: list[Task], cost: Cost, fill: bool, json: bo
     if json:
         print_json([
             {
-                "row": entry.row.label, **_where(entry), "do": task.do if task else "nothing",
+                "row": entry.label, **_where(entry), "do": task.do if task else "nothing",
                 "attacks": list(task.attacks) if task else [], "run": _used(standing, task),
                 "seconds": spans.get(id(standing)), "fingerprint": entry.config.fingerprint(),
                 "config": entry.config.to_dict(),
@@ -169,7 +169,7 @@ def print_plan(made: Agenda, tasks: list[Task], cost: Cost, fill: bool, json: bo
         where = _where(entry)
         span = spans.get(id(standing))
         table.add_row(
-            task.do if task else "use", entry.row.label, place(where, True), where["model"],
+            task.do if task else "use", entry.label, place(where, True), where["model"],
             str(where["seed"]), _what(standing, task), f"~{_span(*span)}" if span else "",
         )  # fmt: skip
     if plan:

@@ -23,6 +23,11 @@ _WIDEST_LABEL = 32
 _STYLES = {"row": "", "paper": "dim", "diff": "dim", "test": "dim"}
 _ENDLESS = 10_000  # a pipe has no right margin
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+_IN_ASCII = str.maketrans(
+    {"±": "+", "–": "-", "─": "-", "·": "|", "●": "*", "◌": ".", "λ": "L", "…": "~"}
+    | {raised: str(i) for i, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
+)
+"""What an output that shows only ASCII gets, one character each, so that columns stay."""
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -59,7 +64,8 @@ def write(table: Table, out: TextIO, width: int | None = None) -> None:
     from rich.console import Console
 
     console = Console(file=out, width=width, highlight=False)
-    if console.is_terminal:
+    narrow = not (getattr(out, "encoding", None) or "utf-8").lower().startswith("utf")
+    if console.is_terminal and not narrow:
         console.print(render(table, console.width))
         return
     shown = render(table, console.width, all_columns=width is None)
@@ -67,7 +73,10 @@ def write(table: Table, out: TextIO, width: int | None = None) -> None:
         console.width = _ENDLESS
     with console.capture() as captured:
         console.print(shown)
-    out.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
+    lines = captured.get().splitlines()
+    if narrow:
+        lines = [line.translate(_IN_ASCII).encode("ascii", "replace").decode() for line in lines]
+    out.writelines(line.rstrip() + "\n" for line in lines)
 
 
 def render(table: Table, width: int, *, all_columns: bool = False) -> RenderableType:

@@ -19,7 +19,7 @@ from rpat.config import RunConfig
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
 from rpat.published import Published
-from rpat.recipes import preset_of_row
+from rpat.recipes import label, preset_of_row
 from rpat_tui import compose
 from rpat_tui.compose import Request
 
@@ -73,10 +73,12 @@ class Entry:
     """One run of a row: its config, and the same on images from another source.
 
     The first of `configs` is what would be trained here, after those `before` it; `missing` says
-    why its images cannot be had.
+    why its images cannot be had. A row that lists methods has an entry of each, with a `label` of
+    its own.
     """
 
     row: Row
+    label: str
     configs: tuple[RunConfig, ...]
     before: tuple[RunConfig, ...] = ()
     missing: str = ""
@@ -160,8 +162,15 @@ def _entry(row: Row, alike: Sequence[RunConfig], place: Mapping[str, Any] | str)
         alike = [ours, *(config for config in alike if config.data.source != ours.data.source)]
     whole = [compose.with_prerequisites(config) for config in alike]
     unlike = {some[-1].fingerprint(): some[-1] for some in whole}
+    config = alike[0]
+    named = row.label
+    if len(row.request.methods) > 1:
+        method = label(config) + "+rpat" * (config.wrapper("rpat") is not None)
+        plain = row.label == ",".join(row.request.methods)
+        named = method if plain else f"{row.label}, {method}"
     return Entry(
         row=row,
+        label=named,
         configs=tuple(unlike.values()),
         before=tuple(whole[0][:-1]),
         missing=place if isinstance(place, str) else "",
@@ -261,8 +270,8 @@ def _row(file: Path, values: Any) -> Row:
         epochs=values.get("epochs", 0),
         fixed=values.get("set", {}),
     )
-    label = values.get("label") or values.get("method") or values["preset"]
-    return Row(label, request, values.get("case", ""), values.get("paper_label", ""))
+    named = values.get("label") or ",".join(request.methods) or values["preset"]
+    return Row(named, request, values.get("case", ""), values.get("paper_label", ""))
 
 
 def _only(file: Path, values: Mapping[str, Any], known: Mapping[str, type]) -> None:

@@ -265,6 +265,17 @@ def test_a_pipe_gets_no_escapes_and_no_trailing_blanks():
     assert all(line == line.rstrip() for line in text.splitlines())
 
 
+def test_an_output_that_shows_only_ascii_gets_ascii():
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii")
+    exports.get("rich").write(wide_table(), out)
+    out.flush()
+    text = raw.getvalue().decode("ascii")
+    assert "?" not in text
+    assert "71.10+1.10" in text or "71.10 + 1.10" in text
+    assert "ResNet-18 | l_inf" in text
+
+
 def test_an_empty_aa_names_the_command_that_fills_it():
     for name in ("rich", "md"):
         assert "`rpat eval r0007 r0008 --attack aa`" in written(name, small_table())

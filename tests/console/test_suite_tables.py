@@ -177,6 +177,15 @@ def test_every_printed_row_is_trained_by_a_preset_on_its_own_data(table: int) ->
         assert {c.data.source for c in entry.configs} == {"official", "image-folder"}
 
 
+def test_a_row_that_lists_methods_is_a_row_of_each(tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text(
+        '[[rows]]\nmethod = "mart, trades"\nwith = ["rpat"]\ndataset = "digits"\n'
+        '[[rows]]\nlabel = "short"\nmethod = "mart,trades"\nepochs = 1\ndataset = "digits"\n'
+    )
+    there = suites.entries(suites.load(str(tmp_path / "grid.toml")), suites.Changes())
+    assert [e.label for e in there] == ["mart+rpat", "trades+rpat", "short, mart", "short, trades"]
+
+
 # --------------------------------------------------------------------------- filled
 
 
