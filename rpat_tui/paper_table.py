@@ -7,7 +7,6 @@ numbers or holes, and nothing else. Every row is stamped with what it was made f
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
@@ -330,15 +329,12 @@ def _brings(attacks: Collection[str], robust: str) -> list[str]:
 
 def _stamped(db: sqlite3.Connection | None, rows: Sequence[Row]) -> list[Row]:
     """Give each row a digest of its runs' uids, their measured weights, and the values."""
-    ids = list(dict.fromkeys(run for row in rows for run in row.runs))
-    known = stamps.sources(db, ids) if db is not None and ids else {}
+    ids = list(dict.fromkeys([run for row in rows for run in row.runs]))
+    kinds = list(dict.fromkeys([row.checkpoint for row in rows]))
+    known = stamps.sources(db, ids, kinds) if db is not None and ids else {}
     made = []
     for row in rows:
-        runs = [known.get(run, ("", {})) for run in row.runs]
-        parts = [
-            *((uid, weights.get(row.checkpoint, "")) for uid, weights in sorted(runs, key=repr)),
-            *((m, c.mean, c.std, c.n) if (c := row.cell(m)) else (m,) for m in MEASURES),
-        ]
-        text = json.dumps(parts, separators=(",", ":"))
-        made.append(replace(row, stamp=hashlib.sha256(text.encode()).hexdigest()))
+        words = sorted([known.get((run, row.checkpoint), run) for run in row.runs])
+        words += [f"{m} {c.mean!r} {c.std!r} {c.n}" for m in MEASURES if (c := row.cell(m))]
+        made.append(replace(row, stamp=hashlib.sha256("\n".join(words).encode()).hexdigest()))
     return made

@@ -9,26 +9,24 @@ CHUNK = 10_000
 """Runs that one question names: SQLite takes 32,766 values."""
 
 
-def sources(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[str, dict[str, str]]]:
-    """Return each run's uid, and the digests of its measured weights by checkpoint."""
-    found: dict[str, tuple[str, dict[str, set[str]]]] = {}
+def sources(
+    db: sqlite3.Connection, ids: Sequence[str], checkpoints: Sequence[str]
+) -> dict[tuple[str, str], str]:
+    """Return by run and checkpoint the run's uid and the digests of its measured weights."""
+    found: dict[tuple[str, str], set[str]] = {}
+    kinds = ", ".join("?" for _ in checkpoints)
     for start in range(0, len(ids), CHUNK):
         some = list(ids[start : start + CHUNK])
         asked = ", ".join("?" for _ in some)
-        for name, uid, checkpoint, weights in db.execute(
-            "select p.id, p.uid, e.checkpoint, e.weights from runs p "
-            "join evaluations e on e.run = p.n "
-            f"where p.id in ({asked}) and e.state = 'done' and e.split = 'test' "
-            "union select p.id, p.uid, e.checkpoint, e.weights from runs p "
-            "join runs j on j.parent = p.uid join evaluations e on e.run = j.n "
-            f"where p.id in ({asked}) and e.state = 'done' and e.split = 'test'",
-            some * 2,
-        ):
-            found.setdefault(name, (uid, {}))[1].setdefault(checkpoint, set()).add(weights)
-    return {
-        name: (uid, {kind: ",".join(sorted(some)) for kind, some in weights.items()})
-        for name, (uid, weights) in found.items()
-    }
+        for own in ("e.run = p.n", "e.run in (select n from runs where parent = p.uid)"):
+            for name, uid, kind, weights in db.execute(
+                "select p.id, p.uid, e.checkpoint, e.weights from runs p "
+                f"join evaluations e on {own} where p.id in ({asked}) "
+                f"and e.checkpoint in ({kinds}) and e.state = 'done' and e.split = 'test'",
+                [*some, *checkpoints],
+            ):
+                found.setdefault((name, kind), set()).update((uid, weights))
+    return {key: " ".join(sorted(words)) for key, words in found.items()}
 
 
 def members(db: sqlite3.Connection, groups: Sequence[str]) -> list[int]:
