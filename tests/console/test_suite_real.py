@@ -11,7 +11,7 @@ import pytest
 
 from tests.console.conftest import Rpat
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 SUITE = """
 title = "Two methods with and without RPAT on digits"
@@ -42,7 +42,7 @@ dataset = "digits"
 """
 SHORT = (
     "--epochs", "1", "--set", "data.train_n=96", "--set", "data.test_n=24", "--set",
-    "optim.batch_size=32", "--set", "attack.steps=2", "--set", "eval.aa_n=10",
+    "optim.batch_size=32", "--set", "attack.steps=2", "--set", "eval.aa_n=4",
 )  # fmt: skip
 
 
@@ -106,8 +106,12 @@ def test_real_runs_fill_their_holes_and_nothing_else(
     assert rpat("table", "--verify", "paper.tex").code == 1
     status = rpat("suite", "status", "mine.toml", *SHORT, "--json").json
     assert status["remaining"]["hours"][1] > 0
-    run("--fill")
-    assert rest(rpat) == []
-    assert set(states(rpat).values()) == {"proven"}
-    assert {row["n"] for row in table(rpat).values()} == {2}
-    assert all(row["aa"]["std"] is not None for row in table(rpat).values())
+    run("--fill", "--where", "method=trades")
+    assert rest(rpat) == [item for item in everything if item[0].startswith("PGD-AT")]
+    assert {key[0] for key, state in states(rpat).items() if state == "proven"} == {
+        "TRADES", "TRADES + RPAT",
+    }  # fmt: skip
+    shown = table(rpat)
+    assert [row["n"] for row in shown.values()] == [0, 0, 2, 2]
+    assert all(shown["TRADES"][m]["std"] is not None for m in ("clean", "pgd20", "aa", "nrr"))
+    assert shown["PGD-AT"]["clean"] is None
