@@ -15,13 +15,11 @@ from rpat.errors import ConfigError
 from rpat.knobs import unknown
 from rpat.published import Published
 from rpat_tui.store.rows import Measurement
-from rpat_tui.table import CHECKPOINTS, Cell, Row, Table, printed
+from rpat_tui.table import CHECKPOINTS, TOLERANCE, Cell, Row, Table, printed
 from rpat_tui.variants import but_for_rpat, reading_order, variants
 
 BASES = ("aa", "pgd20")
 EMPHASISED = ("clean", "aa", "mean", "nrr")
-TOLERANCE = 0.5
-"""Percent points within which a number counts as the paper's."""
 
 _TITLES = {"clean": "clean", "pgd20": "PGD-20", "aa": "AA", "mean": "Mean", "nrr": "NRR"}
 

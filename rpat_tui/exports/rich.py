@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 from rpat_tui.exports._layout import NO_RUN, Block, Line, Page, lay_out
-from rpat_tui.table import MEASURES, Table
+from rpat_tui.exports._origin import origin
+from rpat_tui.table import Table
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -20,11 +21,16 @@ FIRST_TO_GO = ("pgd20", "mean", "clean", "nrr", "aa")
 _GAP = 2
 _LABEL = 16  # narrowest and widest first column; longer labels wrap
 _WIDEST_LABEL = 32
-_STYLES = {"row": "", "paper": "dim", "diff": "dim"}
+_STYLES = {"row": "", "paper": "dim", "diff": "dim", "test": "dim"}
 _ENDLESS = 10_000  # a pipe has no right margin
 MANY = 200
 """Lines from which on a block is written line by line: Rich needs half a millisecond for each."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+_IN_ASCII = str.maketrans(
+    {"±": "+", "–": "-", "─": "-", "·": "|", "●": "*", "◌": ".", "λ": "L", "…": "~"}
+    | {raised: str(i) for i, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
+)
+"""What an output that shows only ASCII gets, one character each, so that columns stay."""
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -61,7 +67,8 @@ def write(table: Table, out: TextIO, width: int | None = None) -> None:
     from rich.console import Console
 
     console = Console(file=out, width=width, highlight=False)
-    if console.is_terminal:
+    narrow = not (getattr(out, "encoding", None) or "utf-8").lower().startswith("utf")
+    if console.is_terminal and not narrow:
         console.print(render(table, console.width))
         return
     shown = render(table, console.width, all_columns=width is None)
@@ -69,11 +76,17 @@ def write(table: Table, out: TextIO, width: int | None = None) -> None:
         console.width = _ENDLESS
     with console.capture() as captured:
         console.print(shown, crop=False)
-    out.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
+    lines = captured.get().splitlines()
+    if narrow:
+        lines = [line.translate(_IN_ASCII).encode("ascii", "replace").decode() for line in lines]
+    out.writelines(line.rstrip() + "\n" for line in lines)
 
 
 def render(table: Table, width: int, *, all_columns: bool = False) -> RenderableType:
-    """Return the table as something Rich draws in a width; columns that do not fit go."""
+    """Return the table as something Rich draws in a width; columns that do not fit go.
+
+    Where blocks of columns do not fit beside each other, they become blocks of rows.
+    """
     from rich.console import Group
     from rich.text import Text
 
@@ -81,10 +94,13 @@ def render(table: Table, width: int, *, all_columns: bool = False) -> Renderable
         return Text(NO_RUN)
     page = lay_out(table)
     columns, left_out = _columns(page, width, all_columns)
+    if page.groups and left_out:
+        return render(replace(table, columns=()), width)
     label = max(_LABEL, min(_longest(page), width - _total(columns)))
     parts: list[RenderableType] = [Text(page.title + "\n", style="bold")] if page.title else []
     for i, block in enumerate(page.blocks):
-        parts += [Text("\n" * bool(i) + block.heading, style="bold")]
+        parts += [Text("\n" * bool(i) + block.heading, style="bold")] * bool(block.heading)
+        parts += [Text(_groups(page, columns, label), style="bold")] * bool(page.groups)
         shown, more = block.lines, block.lines[:0]
         if len(shown) > MANY:
             shown, more = shown[:1], shown[1:]
@@ -93,6 +109,7 @@ def render(table: Table, width: int, *, all_columns: bool = False) -> Renderable
     notes = [page.common] if page.common else []
     notes += [f"{_raised(number)} {note}" for number, note in page.notes]
     notes += page.remedies
+    notes += [made] if (made := origin(table)) and table.suite else []
     if left_out:
         notes.append(f"Too narrow for {', '.join(left_out)}: widen the terminal to see more.")
     parts += [Text("\n" * (not i) + note, style="dim") for i, note in enumerate(notes)]
@@ -102,17 +119,28 @@ def render(table: Table, width: int, *, all_columns: bool = False) -> Renderable
 def _columns(page: Page, width: int, keep: bool) -> tuple[dict[str, _Column], list[str]]:
     """Choose the columns that fit: first spreads lose their spaces, then columns go."""
     columns: dict[str, _Column] = {}
+    names = [*["venue"] * page.venues, *(column.key for column in page.columns), "n"]
     label = max(_LABEL, min(_longest(page), _WIDEST_LABEL))
     for spread, least in ((" ± ", label), ("±", _LABEL)):
-        columns = {name: _column(page, name, spread) for name in (*MEASURES, "n")}
+        columns = {name: _column(page, name, spread) for name in names}
         if _total(columns) + least <= width:
             return columns, []
     left_out = []
-    for name in FIRST_TO_GO:
+    for name in FIRST_TO_GO if not page.groups else names[:1]:
         if keep or _total(columns) + _LABEL <= width:
             break
-        left_out.append(columns.pop(name).header.split("\n")[0])
+        if name in columns:
+            left_out.append(columns.pop(name).header.split("\n")[0])
     return columns, left_out
+
+
+def _groups(page: Page, columns: Mapping[str, _Column], label: int) -> str:
+    """Return the titles of the groups of columns, each over its own."""
+    text = " " * (label + sum(columns[name].width + _GAP for name in columns if name == "venue"))
+    for i, title in enumerate(page.groups):
+        room = sum(columns[c.key].width + _GAP for c in page.columns if c.group == i) - _GAP
+        text += " " * _GAP + title[:room].center(room)
+    return text.rstrip()
 
 
 def _total(columns: Mapping[str, _Column]) -> int:
@@ -126,7 +154,8 @@ def _longest(page: Page) -> int:
 def _column(page: Page, name: str, spread: str) -> _Column:
     """Measure a column; a long difference may reach one character into the gap before it."""
     lines = [line for block in page.blocks for line in block.lines]
-    header = "n" if name == "n" else page.columns[name].replace(" (", "\n(")
+    titles = {column.key: column.title for column in page.columns} | {"n": "n", "venue": "Venue"}
+    header = titles[name].replace(" (", "\n(")
     left = right = 0
     for line in lines:
         whole, rest = _split(_text(line, name), spread)
@@ -143,7 +172,7 @@ def _split(text: str, spread: str) -> tuple[str, str]:
 
 
 def _text(line: Line, name: str) -> str:
-    return line.n if name == "n" else line.cells[name]
+    return line.n if name == "n" else line.cells.get(name, "")
 
 
 def _name(line: Line) -> tuple[str, str]:
