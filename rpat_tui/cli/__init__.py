@@ -21,6 +21,7 @@ from rpat_tui.cli import (
     queue,
     reference,
     runs,
+    sql,
     steer,
     study,
     suite,
@@ -71,6 +72,7 @@ for module in (
     suite,
     compare,
     export,
+    sql,
     reference,
     work,
 ):
