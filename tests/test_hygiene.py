@@ -88,6 +88,8 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         ["study", "smoothness", "r1", "--dry-run", "--json"],
         ["suite", "status", "fig4a", "--dataset", "digits"],
         ["sql", "select * from v1_runs"],
+        ["report", "r1"],
+        ["export", "csv", "r1", "-o", "out"],
     ],
     ids=" ".join,
 )
