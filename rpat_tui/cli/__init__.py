@@ -12,7 +12,7 @@ from rpat_tui.cli.lazy import LazyGroup
 
 MODULES = (
     "tui", "queue", "steer", "runs", "plot", "explain", "origins", "keep", "disk", "machine",
-    "evaluate", "study", "suite", "compare", "export", "reference", "work",
+    "evaluate", "study", "suite", "compare", "export", "report", "sql", "reference", "work",
 )  # fmt: skip
 """The files with commands, in the order of the overview."""
 

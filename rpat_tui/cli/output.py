@@ -93,7 +93,7 @@ def print_table(
     for start in range(0, len(rows), MANY):
         block = Text(no_wrap=True, overflow="ellipsis")
         for row, style in zip(rows[start : start + MANY], styles[start:], strict=False):
-            first, second, *rest = padded(row)
+            first, second, *rest = (*padded(row), "")  # a table may have one column
             block.append(first)
             block.append(second, style)
             block.append("".join(rest).rstrip() + "\n")

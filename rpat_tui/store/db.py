@@ -11,7 +11,7 @@ from pathlib import Path
 from rpat.errors import StoreError
 from rpat_tui.home import Home
 
-LATEST = "m007_the_numbers_of_tables"
+LATEST = "m009_views_for_sql"
 """The newest migration: known without importing sqlite-utils."""
 PATIENCE = 30
 """Seconds that a writer waits for another one."""
