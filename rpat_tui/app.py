@@ -34,6 +34,7 @@ from rpat_tui.replay import Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
+from rpat_tui.widgets import thrift
 from rpat_tui.widgets.bar import Bar, BarState
 from rpat_tui.widgets.plain import plain_driver
 from rpat_tui.widgets.runtable import RunTable
@@ -123,6 +124,10 @@ class RpatApp(App[int]):
         if self.stats:
             self._count_bytes()
             self.set_interval(STATS, self._show_stats)
+
+    def on_resize(self) -> None:
+        """Take it that a terminal of another size has moved what it showed."""
+        thrift.repaint(self)
 
     def _count_bytes(self) -> None:
         """Count what is sent to the terminal from now on."""
@@ -265,7 +270,8 @@ class RpatApp(App[int]):
         self.action_mode(self.before)
 
     def action_repaint(self) -> None:
-        """Paint everything anew."""
+        """Paint everything anew: something else may have written to the terminal."""
+        thrift.repaint(self)
         self.refresh(repaint=True, layout=True)
 
     def action_leave(self) -> None:

@@ -22,6 +22,17 @@ UNKNOWN = re.compile(rb"\x1b\[\?[\d;]*\$p|\x1b\[[<>=][\d;]*[a-z]|\x1b\]22;[^\x07
 """What pyte would show as text."""
 
 
+class Screen(pyte.Screen):
+    """Erases in the present background, also where nothing was written yet."""
+
+    def erase_in_display(self, how: int = 0, *args: int, **kwargs: bool) -> None:
+        """Erase some or all lines."""
+        super().erase_in_display(how, *args, **kwargs)
+        if how == 2:
+            for y in range(self.lines):
+                self.buffer[y].update(dict.fromkeys(range(self.columns), self.cursor.attrs))
+
+
 class Terminal:
     """A program that believes to be used by somebody."""
 
@@ -45,7 +56,7 @@ class Terminal:
             os.execve(sys.executable, words, {**os.environ, **settings})
         self.size = struct.pack("HHHH", rows, columns, 0, 0)
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, self.size)
-        self.screen = pyte.Screen(columns, rows)
+        self.screen = Screen(columns, rows)
         self.stream = pyte.ByteStream(self.screen)
         self.raw = b""
 

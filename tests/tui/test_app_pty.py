@@ -73,7 +73,7 @@ def test_it_paints_soon_and_not_much(
         seconds = time.monotonic() - start
         count += terminal.listen()
     record_property("first_paint", f"{columns}x{rows}: {count} bytes, {1e3 * seconds:.0f} ms")
-    assert count < (40_000 if columns > 80 else 16_000)
+    assert count < (20_000 if columns > 80 else 8_000)
     assert seconds < 3 * slow
 
 
