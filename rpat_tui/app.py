@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -48,6 +49,12 @@ SURVEY = 5.0
 ENSURE = 5.0
 """Seconds between two looks whether queued work has a worker."""
 
+
+CALM, DEAR = 100, 0.01
+"""What takes longer than so many seconds is read for at most a hundredth of the time."""
+
+STARTED = 2.0
+"""Seconds after which the window has started, and what it is made of will stay."""
 
 PARTING = 1.0
 """Seconds that the window has to leave when its terminal hangs up."""
@@ -104,6 +111,7 @@ class RpatApp(App[int]):
         self.before = "runs"
         self.ensured = 0.0
         self._looking = False
+        self._count_from, self._foresee_from, self._owes_count = 0.0, 0.0, False
         self._bar = BarState(title=home.path.name)
         for name, screen in MODES.items():
             self.add_mode(name, screen)
@@ -117,6 +125,8 @@ class RpatApp(App[int]):
             with suppress(RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._signalled, number)
         self.switch_mode("runs")
+        if not gc.isenabled():
+            self.set_timer(STARTED, self._collect_garbage)
         if self.poll:
             self.call_after_refresh(self.look)
             self.set_interval(self.poll, self.look)
@@ -124,6 +134,12 @@ class RpatApp(App[int]):
         if self.stats:
             self._count_bytes()
             self.set_interval(STATS, self._show_stats)
+
+    @staticmethod
+    def _collect_garbage() -> None:
+        """Collect from now on what is not here already, which stays."""
+        gc.freeze()
+        gc.enable()
 
     def on_resize(self) -> None:
         """Take it that a terminal of another size has moved what it showed."""
@@ -188,6 +204,8 @@ class RpatApp(App[int]):
             if pulse != self.pulse:
                 self.pulse = pulse
                 await self._renew()
+            elif self._owes_count and time.monotonic() >= self._count_from:
+                await self._renew_bar()
             elif self._bar.remark != self._standing():
                 self._set_remark(self._standing())
             self._ensure_worker()
@@ -210,19 +228,33 @@ class RpatApp(App[int]):
             self.show_bar(self.screen)
 
     async def _renew(self) -> None:
-        slots = max(len(self.machine.get("cards", ())) or len(self.machine.get("cpu", ())), 1)
-        counts, held, ahead = await self.reader.read(
-            lambda db: (queries.counts(db), queue.holds(db), forecast(queries.workload(db, slots)))
-        )
-        ends = time.time() + ahead.total[1] if ahead.total is not None else None
-        self._bar = replace(
-            self._bar, counts=counts, held=queue.ALL in held, ends=_clock(ends),
-            remark=self._standing(),
-        )  # fmt: skip
-        self.show_bar(self.screen)
+        await self._renew_bar()
         screen = self.screen
         if isinstance(screen, Page):
             await screen.renew()
+
+    async def _renew_bar(self) -> None:
+        """Count and foresee anew; where that is dear, for a small part of the time alone."""
+        slots = max(len(self.machine.get("cards", ())) or len(self.machine.get("cpu", ())), 1)
+        before, now = self._bar, time.monotonic()
+        if now >= self._count_from:
+            self._owes_count = False
+            counts, held, took = await self.reader.read(
+                lambda db: _timed(lambda: (queries.counts(db), queue.holds(db)))
+            )
+            self._count_from = now + CALM * took * (took > DEAR)
+            self._bar = replace(self._bar, counts=counts, held=queue.ALL in held)
+        else:
+            self._owes_count = True
+        if now >= self._foresee_from or self._bar.counts != before.counts:
+            ahead, took = await self.reader.read(
+                lambda db: _timed(lambda: (forecast(queries.workload(db, slots)),))
+            )
+            self._foresee_from = now + CALM * took * (took > DEAR)
+            ends = time.time() + ahead.total[1] if ahead.total is not None else None
+            self._bar = replace(self._bar, ends=_clock(ends))
+        self._bar = replace(self._bar, remark=self._standing())
+        self.show_bar(self.screen)
 
     def _ensure_worker(self) -> None:
         """Keep a worker alive while work is open, as foreground commands do."""
@@ -419,6 +451,13 @@ def _cards(found: dict[str, Any]) -> tuple[dict[str, Any], ...]:
             "foreign": foreign,
         })  # fmt: skip
     return tuple(shown)
+
+
+def _timed(read: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return what is read, and the seconds that it took."""
+    clock = time.perf_counter()
+    found = read()
+    return (*found, time.perf_counter() - clock)
 
 
 def _clock(t: float | None) -> str:

@@ -54,10 +54,12 @@ def look_of(style: Style | None, system: ColorSystem) -> Look:
     if style is None:
         return PLAIN
     fore, back = style.color, style.bgcolor
+    fores = fore.downgrade(system).get_ansi_codes() if fore else ()
+    backs = back.downgrade(system).get_ansi_codes(foreground=False) if back else ()
     return Look(
         tuple(code for name, code, _ in ATTRIBUTES if getattr(style, name)),
-        ";".join(fore.downgrade(system).get_ansi_codes()) if fore else "",
-        ";".join(back.downgrade(system).get_ansi_codes(foreground=False)) if back else "",
+        "" if fores == ("39",) else ";".join(fores),
+        "" if backs == ("49",) else ";".join(backs),
     )
 
 
