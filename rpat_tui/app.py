@@ -25,7 +25,7 @@ from rpat.errors import RpatError
 from rpat_tui.acts import ACTS, Act
 from rpat_tui.estimate import forecast
 from rpat_tui.gauges import lines
-from rpat_tui.glyphs import UNICODE, Glyphs
+from rpat_tui.glyphs import UNICODE, Glyphs, duration
 from rpat_tui.home import Home
 from rpat_tui.launch import worker
 from rpat_tui.launch.box import rules, survey
@@ -52,6 +52,9 @@ ENSURE = 5.0
 
 CALM, DEAR = 100, 0.01
 """What takes longer than so many seconds is read for at most a hundredth of the time."""
+
+OVERDUE = 2.0
+"""Seconds after which an answer of the database is overdue."""
 
 STARTED = 2.0
 """Seconds after which the window has started, and what it is made of will stay."""
@@ -110,7 +113,9 @@ class RpatApp(App[int]):
         self.marked: tuple[int, ...] = ()
         self.before = "runs"
         self.ensured = 0.0
-        self._looking = False
+        self._looking, self._began = False, 0.0
+        self._seen: float | None = None
+        """When the database last said what it holds."""
         self._count_from, self._foresee_from, self._owes_count = 0.0, 0.0, False
         self._bar = BarState(title=home.path.name)
         for name, screen in MODES.items():
@@ -128,9 +133,10 @@ class RpatApp(App[int]):
         if not gc.isenabled():
             self.set_timer(STARTED, self._collect_garbage)
         if self.poll:
-            self.call_after_refresh(self.look)
+            self.call_after_refresh(lambda: self.run_worker(self.look(), exclusive=False))
             self.set_interval(self.poll, self.look)
             self.set_interval(1.0, self._guard)
+            self.set_interval(1.0, self._say_overdue)
         if self.stats:
             self._count_bytes()
             self.set_interval(STATS, self._show_stats)
@@ -195,7 +201,7 @@ class RpatApp(App[int]):
         """Renew what is shown when the database has changed."""
         if self._looking:
             return
-        self._looking = True
+        self._looking, self._began = True, time.monotonic()
         try:
             if self.replay is not None:
                 await asyncio.to_thread(self.replay.tick)
@@ -208,10 +214,11 @@ class RpatApp(App[int]):
                 await self._renew_bar()
             elif self._bar.remark != self._standing():
                 self._set_remark(self._standing())
+            self._seen = time.time()
             self._ensure_worker()
         except RpatError as error:
             self.pulse = -1  # whatever comes back is shown anew
-            self._set_remark(str(error))
+            self.say_in_bar(str(error))
         finally:
             self._looking = False
 
@@ -277,8 +284,15 @@ class RpatApp(App[int]):
     # ----------------------------------------------------------------- the bar
 
     def say_in_bar(self, text: str) -> None:
-        """Say in the bar why what is shown may be old."""
-        self._set_remark(text)
+        """Say in the bar why what is shown may be old, and how old it is."""
+        as_of = time.strftime("as of %H:%M:%S: ", time.localtime(self._seen)) if self._seen else ""
+        self._set_remark(as_of + text)
+
+    def _say_overdue(self) -> None:
+        """Say that the database does not answer, which holds up nothing but what it says."""
+        waited = time.monotonic() - self._began
+        if self._looking and waited > OVERDUE:
+            self.say_in_bar(f"no answer from the database for {duration(waited)}")
 
     def _set_remark(self, text: str) -> None:
         self._bar = replace(self._bar, remark=text)
@@ -432,7 +446,7 @@ class RpatApp(App[int]):
         yield SystemCommand("quit", "close the window; runs go on", self.action_leave)
 
     def _palette_act(self, page: Page, name: str) -> None:
-        self.run_worker(page.action_act(name), exclusive=False)
+        page.action_act(name)
 
 
 def _cards(found: dict[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -163,16 +163,16 @@ class RunsScreen(Page):
         """Say why nothing new is shown."""
         self.rpat.say_in_bar(event.text)
 
-    async def on_run_table_cursor_moved(self, event: RunTable.CursorMoved) -> None:
+    def on_run_table_cursor_moved(self, event: RunTable.CursorMoved) -> None:
         """Follow the cursor with chart and details."""
         self.at = event.line
         self.rpat.run_at_cursor = self._numbers()[-1] if event.line else None
-        await self._draw()
+        self.aside(self._read_and_draw(), "draw")
 
-    async def on_run_table_marked(self, event: RunTable.Marked) -> None:
+    def on_run_table_marked(self, event: RunTable.Marked) -> None:
         """Overlay the marked runs."""
         self.rpat.marked = event.runs
-        await self._draw()
+        self.aside(self._read_and_draw(), "draw")
 
     def on_run_table_opened(self, event: RunTable.Opened) -> None:
         """Open a run."""
