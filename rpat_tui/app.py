@@ -25,7 +25,7 @@ from rpat.errors import RpatError
 from rpat_tui.acts import ACTS, Act
 from rpat_tui.estimate import forecast
 from rpat_tui.gauges import lines
-from rpat_tui.glyphs import UNICODE, Glyphs, duration
+from rpat_tui.glyphs import UNICODE, Glyphs, duration, printable
 from rpat_tui.home import Home
 from rpat_tui.launch import worker
 from rpat_tui.launch.box import rules, survey
@@ -35,7 +35,7 @@ from rpat_tui.replay import Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
-from rpat_tui.widgets import thrift
+from rpat_tui.widgets import crash, thrift
 from rpat_tui.widgets.bar import Bar, BarState
 from rpat_tui.widgets.plain import plain_driver
 from rpat_tui.widgets.runtable import RunTable
@@ -78,6 +78,7 @@ class RpatApp(App[int]):
         Binding("question_mark", "keys", "keys"),
         Binding("ctrl+p,colon", "command_palette", "commands", show=False),
         Binding("ctrl+l", "repaint", "repaint", show=False),
+        Binding("ctrl+z", "suspend_process", "to the shell; fg comes back", show=False),
         Binding("q", "leave", "quit"),
     ]
 
@@ -113,6 +114,7 @@ class RpatApp(App[int]):
         self.marked: tuple[int, ...] = ()
         self.before = "runs"
         self.ensured = 0.0
+        self._last_words = ""
         self._looking, self._began = False, 0.0
         self._seen: float | None = None
         """When the database last said what it holds."""
@@ -130,6 +132,7 @@ class RpatApp(App[int]):
             with suppress(RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._signalled, number)
         self.switch_mode("runs")
+        self.app_resume_signal.subscribe(self, lambda _: self.action_repaint())
         if not gc.isenabled():
             self.set_timer(STARTED, self._collect_garbage)
         if self.poll:
@@ -187,6 +190,22 @@ class RpatApp(App[int]):
         if self.replay is not None:
             self.replay.remove()
         os._exit(129)
+
+    def _fatal_error(self) -> None:
+        """Write a report instead of a screenful; called when something of ours has failed."""
+        if self.is_headless:  # a test wants to see it
+            super()._fatal_error()
+            return
+        if not self._last_words:
+            report = crash.write_report(self._exception)
+            self._last_words = printable(crash.last_line(self._exception, report))
+        self._close_messages_no_wait()
+
+    def _print_error_renderables(self) -> None:
+        """Say in one line what has happened, once the terminal is as it was."""
+        super()._print_error_renderables()
+        if self._last_words and sys.__stderr__:
+            sys.__stderr__.write(self._last_words + "\n")
 
     def _guard(self) -> None:
         """Leave at once when the terminal has gone and nobody said so."""

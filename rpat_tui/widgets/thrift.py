@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import textwrap
 from typing import Any
 
 from rich.color import ColorSystem
@@ -25,6 +26,9 @@ from rpat_tui.widgets.writer import Writer
 
 ERASING = ("xterm", "linux", "rxvt", "alacritty", "foot", "konsole", "vte", "st-", "wezterm")
 """Terminals known to erase in the present background, by the beginning of `TERM`."""
+
+LEAST = (60, 16)
+"""Columns and rows of the smallest terminal that shows anything."""
 
 _textuals_own = App._display
 
@@ -83,13 +87,23 @@ class Glass:
             self.cells.forget()
         if isinstance(writer, Writer) and not writer.once_idle(self._later):
             return
-        frame = self.cells.frame()
+        frame = self._too_small() or self.cells.frame()
         cursor = app.screen.outer_size.clamp_offset(app.cursor_position)
         if not frame and cursor == self.cursor:
             return
         self.cursor = cursor
         frame += Control.move_to(*cursor).segment.text
         driver.write(f"{SYNC_START}{frame}{SYNC_END}" if app._sync_available else frame)
+
+    def _too_small(self) -> str:
+        """Return a message in the place of everything where there is no room; keys go on."""
+        width, height = self.cells.width, self.cells.height
+        if width >= LEAST[0] and height >= LEAST[1]:
+            return ""
+        self.cells.forget()
+        words = f"rpat needs {LEAST[0]}x{LEAST[1]}; this is {width}x{height}"
+        lines = textwrap.wrap(words, max(width, 1))[: max(height, 1)]
+        return "\x1b[m\x1b[2J" + "".join(f"\x1b[{y}H{x}" for y, x in enumerate(lines, 1))
 
     def _later(self) -> None:
         """Called in the writer's thread when everything was written."""

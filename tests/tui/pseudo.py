@@ -78,6 +78,20 @@ class Terminal:
         """Press keys."""
         os.write(self.fd, keys.encode())
 
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the terminal another size."""
+        self.screen.resize(rows, columns)
+        self.size = struct.pack("HHHH", rows, columns, 0, 0)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, self.size)
+
+    def drip(self, most: int, wait: float) -> None:
+        """Take few bytes, after a while: a slow link."""
+        time.sleep(wait)
+        if select.select([self.fd], [], [], 0)[0]:
+            data = os.read(self.fd, most)
+            self.raw += data
+            self.stream.feed(UNKNOWN.sub(b"", data))
+
     def listen(self, quiet: float = 0.3, most: float = 10.0) -> int:
         """Take what comes until it has been quiet for a while; return how many bytes came."""
         count, end, last = 0, time.monotonic() + most, time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,11 +35,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     return replay.home
 
 
-def window(home: Home, *words: str, **options: Any) -> Terminal:
+def window(home: Home, *words: str, program: str = "rpat_tui", **options: Any) -> Terminal:
     """Open `rpat tui` on a terminal."""
     config = str(home.path.parent / "config")
     options = {"XDG_CONFIG_HOME": config, "CUDA_VISIBLE_DEVICES": "", **options}
-    return Terminal("rpat_tui", "tui", "--home", str(home.path), *words, **options)
+    return Terminal(program, "tui", "--home", str(home.path), *words, **options)
 
 
 def pace() -> float:
@@ -163,6 +164,102 @@ def test_the_demo_moves_and_cleans_up(tmp_path: Path) -> None:
     assert not nowhere.path.exists()
 
 
+# ----------------------------------------------------------------- terminals in trouble
+
+
+def test_a_window_that_fails_says_one_line_and_where_the_report_is(
+    home: Home, tmp_path: Path
+) -> None:
+    with window(home, program="tests.tui.falling", XDG_STATE_HOME=str(tmp_path)) as terminal:
+        terminal.until("r0008")
+        terminal.send("?")
+        assert left(terminal, 20) == 1
+        after = terminal.raw[terminal.raw.rindex(RESTORED) :].decode()
+    said = re.search(r"rpat: the window has failed \(ValueError: .*\); runs go on; .*\n", after)
+    assert said, after
+    assert "Traceback" not in after
+    assert "\x1b[2J" not in after
+    report = next(tmp_path.rglob("tui-failed-*.txt"))
+    assert str(report) in said[0]
+    assert "ValueError: this key" in report.read_text("utf-8")
+
+
+def test_a_suspended_window_gives_the_terminal_back_and_paints_itself_anew(home: Home) -> None:
+    with window(home) as terminal:
+        terminal.until("r0008")
+        terminal.listen()
+        terminal.send("\x1a")
+        until(lambda: terminal._take(0.05) or _state_of(terminal.pid) == "T", 20)
+        terminal.listen(0.2)
+        assert RESTORED in terminal.raw
+        terminal.raw = b""
+        terminal.screen.reset()
+        os.kill(terminal.pid, signal.SIGCONT)
+        terminal.until("r0008")
+        terminal.until("quit")
+        terminal.send("q")
+        assert left(terminal, 20) == 0
+
+
+def _state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_storm_of_sizes_ends_with_the_whole_picture(home: Home) -> None:
+    with window(home, columns=120, rows=34) as terminal:
+        terminal.until("r0008")
+        for at in range(200):
+            terminal.resize(20 + 37 * at % 181, 5 + 11 * at % 56)
+            terminal._take(0.005)
+        terminal.resize(50, 12)
+        terminal.until("this is 50x12")
+        terminal.resize(20, 5)
+        terminal.until("20x5")
+        terminal.resize(100, 30)
+        terminal.until("r0008")
+        terminal.until("quit")
+        terminal.listen()
+        shown = list(terminal.screen.display)
+        terminal.send("\x0c")
+        terminal.listen()
+        assert terminal.screen.display == shown, "a repaint shows nothing else"
+        terminal.send("q")
+        assert left(terminal, 20) == 0
+
+
+def test_a_slow_link_gets_the_newest_picture_and_no_backlog(home: Home) -> None:
+    """At 4 KB/s: keys are answered while older frames are left out, and little is under way."""
+    with window(home, columns=160, rows=48) as terminal:
+        terminal.until("r0008")
+        terminal.listen()
+        terminal.raw = b""
+        for key in "2134512345" * 10 + "1":
+            terminal.send(key)
+            terminal.drip(200, 0.05)
+        sent = len(terminal.raw)
+        terminal.until("r0008")
+        terminal.listen(1.0)
+        behind = len(terminal.raw) - sent
+        assert behind < 80_000, "a pseudo-terminal alone holds up to 64 KB"
+        assert "Runs 8 of 8" in "\n".join(terminal.screen.display)
+        terminal.send("q")
+        assert left(terminal, 20) == 0
+
+
+@pytest.mark.parametrize("term", ["screen-256color", "tmux-256color", "linux", "vt100"])
+def test_other_terminals_show_the_same_words(home: Home, term: str) -> None:
+    with window(home, TERM=term, COLORTERM="") as terminal:
+        terminal.until("r0008")
+        terminal.send("2")
+        terminal.until("Queue")
+        terminal.send("1")
+        terminal.until("r0001")
+        assert b"38;2;" not in terminal.raw
+        terminal.send("q")
+        assert left(terminal, 20) == 0
+        assert RESTORED in terminal.raw
+
+
 # ----------------------------------------------------------------- with runs that go on
 
 
@@ -186,6 +283,13 @@ def busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
         until(lambda: not _states(db) & {"running", "starting", "pausing"}, 60)
 
 
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def _states(db: Any) -> set[str]:
     return {state for (state,) in db.execute("select state from runs")}
 
@@ -201,19 +305,34 @@ def test_a_live_second_of_eight_runs_is_cheap(busy: Home, record_property: Any) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", ["the terminal closes", "SIGHUP", "SIGHUP is ignored", "SIGKILL"])
 def test_when_the_terminal_goes_away_the_window_ends_and_the_runs_go_on(
-    busy: Home, record_property: Any
+    busy: Home, record_property: Any, how: str
 ) -> None:
     slow = pace()
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN) if "ignored" in how else None
     terminal = window(busy)
+    if old is not None:
+        signal.signal(signal.SIGHUP, old)
     terminal.until("r0008")
     terminal.listen()
-    os.close(terminal.fd)
+    if how == "SIGKILL":
+        os.kill(terminal.pid, signal.SIGKILL)
+    elif how == "SIGHUP":
+        os.kill(terminal.pid, signal.SIGHUP)
+    else:
+        os.close(terminal.fd)
     start = time.monotonic()
     while os.waitpid(terminal.pid, os.WNOHANG) == (0, 0):
         assert time.monotonic() - start < 2.0 * slow
         time.sleep(0.02)
     record_property("gone", f"{time.monotonic() - start:.2f} s after the terminal ({slow:.1f}x)")
+    windows = [
+        path
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if str(busy.path).encode() in _read(path) and b"\0tui\0" in _read(path)
+    ]
+    assert not windows, "no process of the window is left"
     with database.opened_readonly(busy) as db:
         step = "select sum(step) from runs"
         before = db.execute(step).fetchone()
