@@ -305,7 +305,7 @@ class RpatApp(App[int]):
     def say_in_bar(self, text: str) -> None:
         """Say in the bar why what is shown may be old, and how old it is."""
         as_of = time.strftime("as of %H:%M:%S: ", time.localtime(self._seen)) if self._seen else ""
-        self._set_remark(as_of + text)
+        self._set_remark(as_of + text.removeprefix(f"home {self.home.path}: "))
 
     def _say_overdue(self) -> None:
         """Say that the database does not answer, which holds up nothing but what it says."""

@@ -75,12 +75,9 @@ class Page(Screen[None]):
         self.rpat.show_bar(self)
         self.aside(self.renew())
 
-    def aside(self, work: Coroutine[Any, Any, Any], only: str = "") -> None:
-        """Do work that reads beside the keys, which go on while a database does not answer.
-
-        Of work that is the `only` one of its kind, the newest counts.
-        """
-        self.run_worker(self.told(work), group=only or "default", exclusive=bool(only))
+    def aside(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do work that reads beside the keys, which go on while a database does not answer."""
+        self.run_worker(self.told(work), exclusive=False)
 
     async def told(self, work: Awaitable[T]) -> T | None:
         """Wait for work that reads; where that is not possible, say why in the bar."""

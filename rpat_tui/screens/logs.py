@@ -129,13 +129,13 @@ class LogsScreen(Page):
         """Show another attempt's output."""
         self.attempt = max(1, self.attempt + by)
         if self.n is not None:
-            self.aside(self._open(), "open")
+            self.aside(self._open())
 
     def action_source(self) -> None:
         """Show what the run printed in the place of what it reported, or the other way round."""
         self.journal = not self.journal
         if self.n is not None:
-            self.aside(self._open(), "open")
+            self.aside(self._open())
 
     def action_follow(self) -> None:
         """Follow the end, or stay."""
