@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from rpat.errors import RpatError
@@ -441,6 +442,18 @@ class RpatApp(App[int]):
             return Text("looking at the machine …", style="dim")
         found = lines(self.machine, width, glyphs=self.glyphs is UNICODE)
         return Text("\n").join(found)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show a message; brackets in names and notes are no markup."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
     def copy(self, text: str) -> None:
         """Copy a text through the terminal, and show it for those whose terminal cannot."""

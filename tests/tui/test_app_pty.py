@@ -22,6 +22,9 @@ from tests.tui.pseudo import Terminal
 
 RESTORED = b"\x1b[?1049l"
 SIZES = [(160, 48), (80, 24)]
+HOSTILE = (
+    "owned\x1b]0;owned\x07\x1b[2J\x1b]52;c;cm0=\x07\x9b31m\x90q\x9c\x1bP+q\x1b\\\x1b[5n\u202eevil"
+)
 Open = Callable[..., Terminal]
 
 
@@ -182,6 +185,26 @@ def test_a_window_that_fails_says_one_line_and_where_the_report_is(
     report = next(tmp_path.rglob("tui-failed-*.txt"))
     assert str(report) in said[0]
     assert "ValueError: this key" in report.read_text("utf-8")
+
+
+def test_hostile_words_never_reach_the_terminal(tmp_path: Path) -> None:
+    replay = Replay(Home(tmp_path / "home"), cast=[Part(n, "failed") for n in range(3)])
+    replay.begin()
+    with database.opened(replay.home) as db:
+        db.execute("update runs set name = ?1, note = ?1, reason = ?1, sweep = ?1", (HOSTILE,))
+        db.execute("insert into tags select n, ?1 from runs", (HOSTILE,))
+    for path in replay.home.runs.glob("*/attempts/0001"):
+        (path / "output.log").write_text(f"{HOSTILE}\n" * 9, "utf-8")
+    with window(replay.home, columns=160, rows=48) as terminal:
+        terminal.until("r0003")
+        terminal.until("owned")
+        for key in ("\r", "L", "o", "e", "/owned\r", "1", "2", "3", "4", "1", "c", "\x1b", "t"):
+            terminal.send(key)
+            terminal.listen(0.2)
+        text = terminal.raw.decode()
+        for sign in ("\x1b]0;", "\x1b]52;", "\x1bP", "\x1b[5n", "\x07", "\x9b", "\x90", "\u202e"):
+            assert sign not in text.replace("\x1b]22;default\x07", ""), sign
+        assert text.count("\x1b[2J") <= 3, "only our own"
 
 
 def test_a_suspended_window_gives_the_terminal_back_and_paints_itself_anew(home: Home) -> None:
