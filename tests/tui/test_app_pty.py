@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -281,6 +282,40 @@ def test_other_terminals_show_the_same_words(home: Home, term: str) -> None:
         terminal.send("q")
         assert left(terminal, 20) == 0
         assert RESTORED in terminal.raw
+
+
+@pytest.mark.skipif(not shutil.which("tmux"), reason="no tmux here")
+def test_tmux_shows_it_whole_and_after_another_size(home: Home, tmp_path: Path) -> None:
+    mux = ["tmux", "-L", f"rpat-{os.getpid()}", "-f", "/dev/null"]
+    env = {
+        **os.environ, "LC_ALL": "C.UTF-8", "TMUX_TMPDIR": str(tmp_path), "TERM": "xterm-256color",
+        "XDG_CONFIG_HOME": str(home.path.parent / "config"), "CUDA_VISIBLE_DEVICES": "",
+    }  # fmt: skip
+
+    def tell(*words: str) -> str:
+        return subprocess.run(
+            [*mux, *words], env=env, check=True, capture_output=True
+        ).stdout.decode()
+
+    def shows(*words: str) -> bool:
+        picture = tell("capture-pane", "-p")
+        return all(word in picture for word in words)
+
+    program = [sys.executable, "-m", "rpat_tui", "tui", "--home", str(home.path)]
+    tell("new-session", "-d", "-x", "120", "-y", "35", *program)
+    try:
+        until(lambda: shows("r0008", "r0001", "quit"), 60)
+        tell("send-keys", "2")
+        until(lambda: shows("Queue"), 30)
+        tell("resize-window", "-x", "80", "-y", "24")
+        tell("send-keys", "1")
+        until(lambda: shows("r0008", "quit") and "Queue" not in tell("capture-pane", "-p"), 30)
+        tell("send-keys", "q")
+        until(
+            lambda: subprocess.run([*mux, "has-session"], env=env, capture_output=True).returncode
+        )
+    finally:
+        subprocess.run([*mux, "kill-server"], env=env, check=False, capture_output=True)
 
 
 # ----------------------------------------------------------------- with runs that go on
