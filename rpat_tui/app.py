@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -18,13 +19,14 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from rpat.errors import RpatError
 from rpat_tui.acts import ACTS, Act
 from rpat_tui.estimate import forecast
 from rpat_tui.gauges import lines
-from rpat_tui.glyphs import UNICODE, Glyphs
+from rpat_tui.glyphs import UNICODE, Glyphs, duration, printable
 from rpat_tui.home import Home
 from rpat_tui.launch import worker
 from rpat_tui.launch.box import rules, survey
@@ -34,6 +36,7 @@ from rpat_tui.replay import Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
+from rpat_tui.widgets import crash, thrift
 from rpat_tui.widgets.bar import Bar, BarState
 from rpat_tui.widgets.plain import plain_driver
 from rpat_tui.widgets.runtable import RunTable
@@ -47,6 +50,15 @@ SURVEY = 5.0
 ENSURE = 5.0
 """Seconds between two looks whether queued work has a worker."""
 
+
+CALM, DEAR = 100, 0.01
+"""What takes longer than so many seconds is read for at most a hundredth of the time."""
+
+OVERDUE = 2.0
+"""Seconds after which an answer of the database is overdue."""
+
+STARTED = 2.0
+"""Seconds after which the window has started, and what it is made of will stay."""
 
 PARTING = 1.0
 """Seconds that the window has to leave when its terminal hangs up."""
@@ -67,6 +79,7 @@ class RpatApp(App[int]):
         Binding("question_mark", "keys", "keys"),
         Binding("ctrl+p,colon", "command_palette", "commands", show=False),
         Binding("ctrl+l", "repaint", "repaint", show=False),
+        Binding("ctrl+z", "suspend_process", "to the shell; fg comes back", show=False),
         Binding("q", "leave", "quit"),
     ]
 
@@ -102,7 +115,11 @@ class RpatApp(App[int]):
         self.marked: tuple[int, ...] = ()
         self.before = "runs"
         self.ensured = 0.0
-        self._looking = False
+        self._last_words = ""
+        self._looking, self._began = False, 0.0
+        self._seen: float | None = None
+        """When the database last said what it holds."""
+        self._count_from, self._foresee_from, self._owes_count = 0.0, 0.0, False
         self._bar = BarState(title=home.path.name)
         for name, screen in MODES.items():
             self.add_mode(name, screen)
@@ -116,13 +133,27 @@ class RpatApp(App[int]):
             with suppress(RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._signalled, number)
         self.switch_mode("runs")
+        self.app_resume_signal.subscribe(self, lambda _: self.action_repaint())
+        if not gc.isenabled():
+            self.set_timer(STARTED, self._collect_garbage)
         if self.poll:
-            self.call_after_refresh(self.look)
+            self.call_after_refresh(lambda: self.run_worker(self.look(), exclusive=False))
             self.set_interval(self.poll, self.look)
             self.set_interval(1.0, self._guard)
+            self.set_interval(1.0, self._say_overdue)
         if self.stats:
             self._count_bytes()
             self.set_interval(STATS, self._show_stats)
+
+    @staticmethod
+    def _collect_garbage() -> None:
+        """Collect from now on what is not here already, which stays."""
+        gc.freeze()
+        gc.enable()
+
+    def on_resize(self) -> None:
+        """Take it that a terminal of another size has moved what it showed."""
+        thrift.repaint(self)
 
     def _count_bytes(self) -> None:
         """Count what is sent to the terminal from now on."""
@@ -161,6 +192,22 @@ class RpatApp(App[int]):
             self.replay.remove()
         os._exit(129)
 
+    def _fatal_error(self) -> None:
+        """Write a report instead of a screenful; called when something of ours has failed."""
+        if self.is_headless:  # a test wants to see it
+            super()._fatal_error()
+            return
+        if not self._last_words:
+            report = crash.write_report(self._exception)
+            self._last_words = printable(crash.last_line(self._exception, report))
+        self._close_messages_no_wait()
+
+    def _print_error_renderables(self) -> None:
+        """Say in one line what has happened, once the terminal is as it was."""
+        super()._print_error_renderables()
+        if self._last_words and sys.__stderr__:
+            sys.__stderr__.write(self._last_words + "\n")
+
     def _guard(self) -> None:
         """Leave at once when the terminal has gone and nobody said so."""
         if self.is_headless:
@@ -174,7 +221,7 @@ class RpatApp(App[int]):
         """Renew what is shown when the database has changed."""
         if self._looking:
             return
-        self._looking = True
+        self._looking, self._began = True, time.monotonic()
         try:
             if self.replay is not None:
                 await asyncio.to_thread(self.replay.tick)
@@ -183,12 +230,15 @@ class RpatApp(App[int]):
             if pulse != self.pulse:
                 self.pulse = pulse
                 await self._renew()
+            elif self._owes_count and time.monotonic() >= self._count_from:
+                await self._renew_bar()
             elif self._bar.remark != self._standing():
                 self._set_remark(self._standing())
+            self._seen = time.time()
             self._ensure_worker()
         except RpatError as error:
             self.pulse = -1  # whatever comes back is shown anew
-            self._set_remark(str(error))
+            self.say_in_bar(str(error))
         finally:
             self._looking = False
 
@@ -205,19 +255,33 @@ class RpatApp(App[int]):
             self.show_bar(self.screen)
 
     async def _renew(self) -> None:
-        slots = max(len(self.machine.get("cards", ())) or len(self.machine.get("cpu", ())), 1)
-        counts, held, ahead = await self.reader.read(
-            lambda db: (queries.counts(db), queue.holds(db), forecast(queries.workload(db, slots)))
-        )
-        ends = time.time() + ahead.total[1] if ahead.total is not None else None
-        self._bar = replace(
-            self._bar, counts=counts, held=queue.ALL in held, ends=_clock(ends),
-            remark=self._standing(),
-        )  # fmt: skip
-        self.show_bar(self.screen)
+        await self._renew_bar()
         screen = self.screen
         if isinstance(screen, Page):
             await screen.renew()
+
+    async def _renew_bar(self) -> None:
+        """Count and foresee anew; where that is dear, for a small part of the time alone."""
+        slots = max(len(self.machine.get("cards", ())) or len(self.machine.get("cpu", ())), 1)
+        before, now = self._bar, time.monotonic()
+        if now >= self._count_from:
+            self._owes_count = False
+            counts, held, took = await self.reader.read(
+                lambda db: _timed(lambda: (queries.counts(db), queue.holds(db)))
+            )
+            self._count_from = now + CALM * took * (took > DEAR)
+            self._bar = replace(self._bar, counts=counts, held=queue.ALL in held)
+        else:
+            self._owes_count = True
+        if now >= self._foresee_from or self._bar.counts != before.counts:
+            ahead, took = await self.reader.read(
+                lambda db: _timed(lambda: (forecast(queries.workload(db, slots)),))
+            )
+            self._foresee_from = now + CALM * took * (took > DEAR)
+            ends = time.time() + ahead.total[1] if ahead.total is not None else None
+            self._bar = replace(self._bar, ends=_clock(ends))
+        self._bar = replace(self._bar, remark=self._standing())
+        self.show_bar(self.screen)
 
     def _ensure_worker(self) -> None:
         """Keep a worker alive while work is open, as foreground commands do."""
@@ -240,8 +304,15 @@ class RpatApp(App[int]):
     # ----------------------------------------------------------------- the bar
 
     def say_in_bar(self, text: str) -> None:
-        """Say in the bar why what is shown may be old."""
-        self._set_remark(text)
+        """Say in the bar why what is shown may be old, and how old it is."""
+        as_of = time.strftime("as of %H:%M:%S: ", time.localtime(self._seen)) if self._seen else ""
+        self._set_remark(as_of + text.removeprefix(f"home {self.home.path}: "))
+
+    def _say_overdue(self) -> None:
+        """Say that the database does not answer, which holds up nothing but what it says."""
+        waited = time.monotonic() - self._began
+        if self._looking and waited > OVERDUE:
+            self.say_in_bar(f"no answer from the database for {duration(waited)}")
 
     def _set_remark(self, text: str) -> None:
         self._bar = replace(self._bar, remark=text)
@@ -265,7 +336,8 @@ class RpatApp(App[int]):
         self.action_mode(self.before)
 
     def action_repaint(self) -> None:
-        """Paint everything anew."""
+        """Paint everything anew: something else may have written to the terminal."""
+        thrift.repaint(self)
         self.refresh(repaint=True, layout=True)
 
     def action_leave(self) -> None:
@@ -371,6 +443,18 @@ class RpatApp(App[int]):
         found = lines(self.machine, width, glyphs=self.glyphs is UNICODE)
         return Text("\n").join(found)
 
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show a message; brackets in names and notes are no markup."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+
     def copy(self, text: str) -> None:
         """Copy a text through the terminal, and show it for those whose terminal cannot."""
         self.copy_to_clipboard(text)
@@ -394,7 +478,7 @@ class RpatApp(App[int]):
         yield SystemCommand("quit", "close the window; runs go on", self.action_leave)
 
     def _palette_act(self, page: Page, name: str) -> None:
-        self.run_worker(page.action_act(name), exclusive=False)
+        page.action_act(name)
 
 
 def _cards(found: dict[str, Any]) -> tuple[dict[str, Any], ...]:
@@ -413,6 +497,13 @@ def _cards(found: dict[str, Any]) -> tuple[dict[str, Any], ...]:
             "foreign": foreign,
         })  # fmt: skip
     return tuple(shown)
+
+
+def _timed(read: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return what is read, and the seconds that it took."""
+    clock = time.perf_counter()
+    found = read()
+    return (*found, time.perf_counter() - clock)
 
 
 def _clock(t: float | None) -> str:

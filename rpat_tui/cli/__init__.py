@@ -9,6 +9,7 @@ import typer
 
 from rpat.errors import RpatError
 from rpat_tui.cli.lazy import LazyGroup
+from rpat_tui.glyphs import printable
 
 MODULES = (
     "tui", "queue", "steer", "runs", "plot", "explain", "origins", "keep", "disk", "machine",
@@ -54,10 +55,10 @@ def main() -> None:
         if not text.startswith("Usage:"):  # the help, where a command needs another word
             path = context.command_path if context else "rpat"
             text = f"rpat: {' '.join(text.split())}; see {path} --help"
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{printable(text)}\n")
         sys.exit(2)
     except RpatError as error:
-        sys.stderr.write(f"rpat: {error}\n")
+        sys.stderr.write(f"rpat: {printable(str(error))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

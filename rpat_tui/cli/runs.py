@@ -29,6 +29,7 @@ from rpat_tui.cli.output import (
     say,
     title,
 )
+from rpat_tui.glyphs import printable
 
 if TYPE_CHECKING:
     from rpat.rundir import RunDir
@@ -135,7 +136,7 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
 
 
 def _titled(row: dict[str, Any]) -> str:
-    name = f" “{row['name']}”" if row["name"] else ""
+    name = f" “{' '.join(row['name'].split())}”" if row["name"] else ""
     return f"{title(row)}{name}{' (imported)' if row['imported'].startswith('log:') else ''}"
 
 
@@ -324,7 +325,7 @@ def _print_log(folder: RunDir, position: dict[Path, int]) -> None:
         try:
             with attempt.output.open("rb") as stream:
                 stream.seek(position.get(attempt.output, 0))
-                sys.stdout.write(stream.read().decode("utf-8", "replace"))
+                sys.stdout.write(printable(stream.read().decode("utf-8", "replace")))
                 position[attempt.output] = stream.tell()
         except FileNotFoundError:
             continue

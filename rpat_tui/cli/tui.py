@@ -40,6 +40,9 @@ def tui(
 
     Compose, launch, watch and compare runs; closing it touches no run.
     """
+    import gc
+
+    gc.disable()  # nothing that starting makes is garbage; the window turns it on again
     from rpat.errors import ConfigError
     from rpat.knobs import unknown
     from rpat_tui.home import find_home

@@ -64,7 +64,7 @@ def write(table: Table, out: TextIO, width: int | None = None) -> None:
 
     A pipe gets every column, unbroken notes and no trailing blanks.
     """
-    from rich.console import Console
+    from rpat_tui.exports._console import Console
 
     console = Console(file=out, width=width, highlight=False)
     narrow = not (getattr(out, "encoding", None) or "utf-8").lower().startswith("utf")

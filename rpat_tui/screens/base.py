@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
@@ -70,10 +70,14 @@ class Page(Screen[None]):
             return []
         return await self.rpat.reader.read(lambda db: queries.runs(db, numbers=numbers))
 
-    async def on_screen_resume(self) -> None:
+    def on_screen_resume(self) -> None:
         """Show fresh data whenever the screen comes to the front."""
         self.rpat.show_bar(self)
-        await self.told(self.renew())
+        self.aside(self.renew())
+
+    def aside(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do work that reads beside the keys, which go on while a database does not answer."""
+        self.run_worker(self.told(work), exclusive=False)
 
     async def told(self, work: Awaitable[T]) -> T | None:
         """Wait for work that reads; where that is not possible, say why in the bar."""
@@ -85,8 +89,12 @@ class Page(Screen[None]):
 
     # ----------------------------------------------------------------- acts
 
-    async def action_act(self, name: str) -> None:
+    def action_act(self, name: str) -> None:
         """Carry an act out on the chosen runs, or say why not."""
+        self.aside(self.act(name))
+
+    async def act(self, name: str) -> None:
+        """The same, awaited."""
         act, rows = ACTS[name], await self.told(self.rows()) or []
         if self.rpat.readonly:
             self.app.notify(f"{act.title}: this window is read-only", severity="warning")

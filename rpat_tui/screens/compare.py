@@ -346,11 +346,11 @@ class CompareScreen(Page):
         """Show the cursor elsewhere."""
         self._show()
 
-    async def on_groups_toggled(self, event: Groups.Toggled) -> None:
+    def on_groups_toggled(self, event: Groups.Toggled) -> None:
         """Leave a group out, or bring it back."""
         if event.at < len(self.seen.groups):
             self.left_out ^= {self.seen.groups[event.at].key}
-            await self.renew()
+            self.aside(self.renew())
 
     def on_chart_widget_crosshair_moved(self, event: ChartWidget.CrosshairMoved) -> None:
         """Show on the plane where the groups were at that epoch."""
@@ -400,11 +400,11 @@ class CompareScreen(Page):
             self.chart.reset_limits()
             self.run_worker(self.renew(), exclusive=False)
 
-    async def action_rule(self) -> None:
+    def action_rule(self) -> None:
         """Read the results by the next rule."""
         self.rule = RULES[(RULES.index(self.rule) + 1) % len(RULES)]
         self.query_one(PlaneWidget).reset_limits()
-        await self.renew()
+        self.aside(self.renew())
 
     def action_keys_shown(self) -> None:
         """Show all keys of the configs, or those that differ."""

@@ -113,7 +113,7 @@ class Compose(Page):
 
     def on_mount(self) -> None:
         """Begin once the fields are there."""
-        self.call_after_refresh(self._begin)
+        self.call_after_refresh(lambda: self.aside(self._begin()))
 
     async def _begin(self) -> None:
         """Fill the form, and show what it comes to."""

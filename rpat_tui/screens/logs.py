@@ -125,17 +125,17 @@ class LogsScreen(Page):
         if text is not None:
             card.update(text)
 
-    async def action_attempt(self, by: int) -> None:
+    def action_attempt(self, by: int) -> None:
         """Show another attempt's output."""
         self.attempt = max(1, self.attempt + by)
         if self.n is not None:
-            await self.told(self._open())
+            self.aside(self._open())
 
-    async def action_source(self) -> None:
+    def action_source(self) -> None:
         """Show what the run printed in the place of what it reported, or the other way round."""
         self.journal = not self.journal
         if self.n is not None:
-            await self.told(self._open())
+            self.aside(self._open())
 
     def action_follow(self) -> None:
         """Follow the end, or stay."""

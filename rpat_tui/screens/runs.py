@@ -95,7 +95,8 @@ class RunsScreen(Page):
         self.palette = Palette()
         self.at: Line | None = None
         self.totals = ""
-        self.found = (0, 0)
+        self.found: tuple[int, int] | None = None
+        self._drawing, self._outdated = False, False
 
     # ----------------------------------------------------------------- layout
 
@@ -152,8 +153,8 @@ class RunsScreen(Page):
 
     def _head(self) -> None:
         where = self.query_of_list.where
-        shown, every = self.found
-        text = f"Runs {shown:,} of {every:,}" + (f"   /{where}" if where else "")
+        counted = "…" if self.found is None else "{:,} of {:,}".format(*self.found)
+        text = f"Runs {counted}" + (f"   /{where}" if where else "")
         text += "   archived" if self.query_of_list.archived else ""
         if text != self.totals:
             self.totals = text
@@ -163,16 +164,16 @@ class RunsScreen(Page):
         """Say why nothing new is shown."""
         self.rpat.say_in_bar(event.text)
 
-    async def on_run_table_cursor_moved(self, event: RunTable.CursorMoved) -> None:
+    def on_run_table_cursor_moved(self, event: RunTable.CursorMoved) -> None:
         """Follow the cursor with chart and details."""
         self.at = event.line
         self.rpat.run_at_cursor = self._numbers()[-1] if event.line else None
-        await self._draw()
+        self.aside(self._draw())
 
-    async def on_run_table_marked(self, event: RunTable.Marked) -> None:
+    def on_run_table_marked(self, event: RunTable.Marked) -> None:
         """Overlay the marked runs."""
         self.rpat.marked = event.runs
-        await self._draw()
+        self.aside(self._draw())
 
     def on_run_table_opened(self, event: RunTable.Opened) -> None:
         """Open a run."""
@@ -210,7 +211,14 @@ class RunsScreen(Page):
         return (*marked, *own)
 
     async def _draw(self) -> None:
-        await self.told(self._read_and_draw())
+        """Draw what is chosen; what was chosen meanwhile is drawn right after, once."""
+        self._outdated = True
+        while self._outdated and not self._drawing:
+            self._outdated, self._drawing = False, True
+            try:
+                await self.told(self._read_and_draw())
+            finally:
+                self._drawing = False
 
     async def _read_and_draw(self) -> None:
         numbers, chosen = self._numbers(), self.metric

@@ -181,8 +181,11 @@ class TableScreen(Page):
         """Let Mean and NRR rest on AutoAttack or on PGD-20."""
         self._ask(robust="pgd20" if self.ask.robust == "aa" else "aa")
 
-    async def action_narrow(self) -> None:
+    def action_narrow(self) -> None:
         """Ask what to keep: a data set, a norm, a network, a method."""
+        self.aside(self._ask_what_to_keep())
+
+    async def _ask_what_to_keep(self) -> None:
         try:
             found = await self.rpat.reader.read(kin.facets)
         except RpatError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -44,13 +46,24 @@ def opened(home: Home, *, heal: bool = True) -> Iterator[sqlite3.Connection]:
 def opened_readonly(home: Home) -> Iterator[sqlite3.Connection]:
     """Open an existing database without writing to it."""
     with explained(home):
-        place = f"{home.database.as_uri()}?mode=ro"
+        place = readonly_address(home.database)
         with closing(sqlite3.connect(place, uri=True, isolation_level=None)) as db:
             from rpat_tui.store import belonging
 
             with suppress(sqlite3.OperationalError):  # an older schema knows no facts
                 belonging.refuse_stranger(home, db)
             yield db
+
+
+def readonly_address(path: Path) -> str:
+    """Return the address of a database that is only read.
+
+    In a folder that takes no file, SQLite reads a database that nobody has open only if it is told
+    that nobody will write to it.
+    """
+    alone = not path.with_name(f"{path.name}-wal").exists()
+    fixed = "&immutable=1" if alone and not os.access(path.parent, os.W_OK) else ""
+    return f"{path.as_uri()}?mode=ro{fixed}"
 
 
 def file_of(home: Home) -> tuple[int, int] | None:
@@ -70,7 +83,10 @@ def explained(home: Home) -> Iterator[None]:
     except sqlite3.Error as error:
         raise StoreError(_explain(error, home.path)) from error
     except OSError as error:
-        raise StoreError(f"home {home.path}: {error.strerror} ({error.filename})") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(_explain(sqlite3.OperationalError("full"), home.path)) from error
+        where = f" ({error.filename})" if error.filename else ""
+        raise StoreError(f"home {home.path}: {error.strerror}{where}") from error
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -145,6 +161,8 @@ def _explain(error: sqlite3.Error, place: Path) -> str:
     text = str(error)
     if "full" in text:
         return f"home {place}: the disk is full; free some space, nothing is lost"
+    if "disk I/O" in text:
+        return f"home {place}: the disk refuses ({text}): it may be full or failing"
     if "locked" in text:
         return f"home {place}: the database is busy; try again"
     if "malformed" in text or "not a database" in text:

@@ -135,8 +135,9 @@ class ChartWidget(Painted, can_focus=True):
 
     def set_markers(self, markers: Sequence[Marker]) -> None:
         """Show other signs for learning-rate drops and best values."""
-        self._chart.markers = tuple(markers)
-        self.paint()
+        if tuple(markers) != tuple(self._chart.markers):
+            self._chart.markers = tuple(markers)
+            self.paint()
 
     def set_crosshair(self, x: float | None) -> None:
         """Put the crosshair somewhere, as another chart says; posts nothing."""

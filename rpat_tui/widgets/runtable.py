@@ -467,8 +467,11 @@ class RunTable(Widget, can_focus=True):
         else:
             self.mark([*self.marked, *members])
 
-    async def action_mark_all(self) -> None:
+    def action_mark_all(self) -> None:
         """Mark all runs of the list, also those that are not in view."""
+        self.run_worker(self._mark_all(), group="mark-all", exclusive=True)
+
+    async def _mark_all(self) -> None:
         if self.source is None or self._thread is None:
             return
         loop = asyncio.get_running_loop()
