@@ -268,7 +268,8 @@ class _Lines:
                 if marks := line.marked.get(name):
                     bare = text.lstrip()
                     yield Segment(plain + " " + text[: len(text) - len(bare)], style)
-                    yield Segment(bare, Style.combine([styles[mark] for mark in marks]))
+                    worn = [style or Style.null(), *(styles[mark] for mark in marks)]
+                    yield Segment(bare, Style.combine(worn))
                     plain = " " * (width - len(text))
                 else:
                     plain += f" {text.ljust(width)}"
