@@ -268,7 +268,8 @@ class _Lines:
                 if marks := line.marked.get(name):
                     bare = text.lstrip()
                     yield Segment(plain + " " + text[: len(text) - len(bare)], style)
-                    yield Segment(bare, Style.combine([styles[mark] for mark in marks]))
+                    own = [style] if style else []
+                    yield Segment(bare, Style.combine([*own, *(styles[mark] for mark in marks)]))
                     plain = " " * (width - len(text))
                 else:
                     plain += f" {text.ljust(width)}"
