@@ -90,6 +90,8 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         ["sql", "select * from v1_runs"],
         ["report", "r1"],
         ["export", "csv", "r1", "-o", "out"],
+        ["table", "--suite", "table1", "--paper"],
+        ["suite", "run", "table1", "--fill", "--dry-run"],
     ],
     ids=" ".join,
 )
@@ -104,6 +106,7 @@ def test_a_command_that_reads_imports_nothing_that_computes(home: Home, words: l
         ["show", "r1", "--json"],
         ["table", "--json"],
         ["sql", "select * from v1_runs", "--json"],
+        ["table", "--suite", "table3", "--json"],
     ],
 )
 def test_json_needs_no_terminal_library(home: Home, words: list[str]) -> None:

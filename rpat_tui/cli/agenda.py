@@ -130,7 +130,7 @@ def _hours(cost: Cost) -> str:
         return "unknown; nothing alike has trained in this home yet"
     text = f"{_span(low, high)} of device time"
     if cost.unknown:
-        text += f", and {cost.unknown} of {many} of which nothing alike was measured"
+        text += f", without {cost.unknown} of {many}: nothing like them was measured here"
     if cost.finish is not None:
         first, last = (time.time() + seconds for seconds in cost.finish)
         text += f"; the queue is through by {clock(first)[:-3]} to {clock(last)[:-3]}"

@@ -143,6 +143,7 @@ def _cells(body: str) -> dict[str, str]:
 
 def _plain(text: str) -> str:
     """Return what a reader sees of a cell, without marks of notes."""
+    text = text.replace("$n$", "n")
     text = re.sub(r"\\textsuperscript\{[^{}]*\}|\\hspace\{[^{}]*\}", "", text)
     while (
         less := re.sub(r"\\(?:textbf|underline|textit|texttt)\{([^{}]*)\}", r"\1", text)

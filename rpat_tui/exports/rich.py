@@ -268,8 +268,8 @@ class _Lines:
                 if marks := line.marked.get(name):
                     bare = text.lstrip()
                     yield Segment(plain + " " + text[: len(text) - len(bare)], style)
-                    worn = [style or Style.null(), *(styles[mark] for mark in marks)]
-                    yield Segment(bare, Style.combine(worn))
+                    own = [style] if style else []
+                    yield Segment(bare, Style.combine([*own, *(styles[mark] for mark in marks)]))
                     plain = " " * (width - len(text))
                 else:
                     plain += f" {text.ljust(width)}"
