@@ -263,6 +263,7 @@ class _Lines:
         styles = {name: console.get_style(name) for name in ("dim", "bold", "underline")}
         for line in self.lines:
             style = styles.get(_STYLES[line.kind])
+            own = style or Style.null()
             label, beside = _name(line)
             room = self.label - cell_len(label + beside)
             below: list[Text] = []
@@ -285,7 +286,7 @@ class _Lines:
                 if marks := line.marked.get(name):
                     bare = text.lstrip()
                     yield Segment(plain + " " + text[: len(text) - len(bare)], style)
-                    yield Segment(bare, Style.combine([styles[mark] for mark in marks]))
+                    yield Segment(bare, Style.combine([own, *(styles[mark] for mark in marks)]))
                     plain = " " * (width - len(text))
                 else:
                     plain += f" {text.ljust(width)}"
