@@ -198,6 +198,18 @@ def _label(line: Line, width: int) -> Text:
 
 def _wrapped(variant: str, width: int, indent: str) -> str:
     """Break between keys, and inside one only where it is wider than the column."""
+    pieces = variant.split(", ")
+    if "-" not in variant and max(map(len, pieces)) + len(indent) < width:
+        lines = [indent + pieces[0]]
+        for piece in pieces[1:]:
+            if len(lines[-1]) + len(piece) + 3 <= width or (
+                piece is pieces[-1] and len(lines[-1]) + len(piece) + 2 <= width
+            ):
+                lines[-1] += f", {piece}"
+            else:
+                lines[-1] += ","
+                lines.append(indent + piece)
+        return "\n".join(lines)
     kept = variant.replace(" ", _NO_BREAK).replace(f",{_NO_BREAK}", ", ")
     if max(map(len, kept.split())) + len(indent) > width:
         kept = variant
@@ -251,9 +263,15 @@ class _Lines:
         styles = {name: console.get_style(name) for name in ("dim", "bold", "underline")}
         for line in self.lines:
             style = styles.get(_STYLES[line.kind])
+            own = style or Style.null()
             label, beside = _name(line)
             room = self.label - cell_len(label + beside)
             below: list[Text] = []
+            under: list[str] = []
+            if room < 0 and line.variant and line.variant.isascii():
+                beside = beside.removesuffix(f"  {line.variant}")
+                if (room := self.label - cell_len(label + beside)) >= 0:
+                    under = _wrapped(line.variant, self.label, "  " * (line.depth + 1)).split("\n")
             if room >= 0:
                 yield Segment(label, style)
                 yield Segment(beside + " " * room, styles["dim"])
@@ -268,12 +286,13 @@ class _Lines:
                 if marks := line.marked.get(name):
                     bare = text.lstrip()
                     yield Segment(plain + " " + text[: len(text) - len(bare)], style)
-                    own = [style] if style else []
-                    yield Segment(bare, Style.combine([*own, *(styles[mark] for mark in marks)]))
+                    yield Segment(bare, Style.combine([own, *(styles[mark] for mark in marks)]))
                     plain = " " * (width - len(text))
                 else:
                     plain += f" {text.ljust(width)}"
             yield Segment(plain.rstrip() + "\n", style)
+            for text in under:
+                yield Segment(f"{text}\n", styles["dim"])
             for more in below:
                 yield from more.render(console)
                 yield Segment("\n")

@@ -8,10 +8,13 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
@@ -332,6 +335,22 @@ def drawn(table, width, monkeypatch, many):
          if char != " "]
         for line in lines
     ], [line.plain.rstrip() for line in lines]  # fmt: skip
+
+
+words = st.text("kv1.", min_size=1, max_size=9)
+
+
+@given(
+    keys=st.lists(st.tuples(words, words), min_size=1, max_size=6),
+    width=st.integers(16, 50), depth=st.integers(1, 3),
+)  # fmt: skip
+def test_a_variant_breaks_between_keys_where_textwrap_would(keys, width, depth):
+    space, indent = "\N{NO-BREAK SPACE}", "  " * depth
+    kept = ", ".join(space.join(pair) for pair in keys)
+    whole = ", ".join(" ".join(pair) for pair in keys)
+    if max(map(len, kept.split(", "))) + 1 + len(indent) <= width:
+        filled = textwrap.fill(kept, width, initial_indent=indent, subsequent_indent=indent)
+        assert rich_format._wrapped(whole, width, indent) == filled.replace(space, " ")
 
 
 @pytest.mark.parametrize("width", [40, 60, 72, 80, 100, 160])
