@@ -13,8 +13,10 @@ from textual.widgets import Footer
 from rpat.errors import RpatError
 from rpat_tui.acts import ACTS, Act
 from rpat_tui.screens.ask import Ask, Line
+from rpat_tui.screens.border import LEAST, STEP, Border
 from rpat_tui.store import queries, queue
 from rpat_tui.widgets.bar import Bar
+from rpat_tui.widgets.keyed import Keyed
 
 if TYPE_CHECKING:
     from rpat_tui.app import RpatApp
@@ -36,10 +38,12 @@ def act_bindings(*names: str, hidden: Collection[str] = ()) -> list[BindingType]
     ]  # fmt: skip
 
 
-class Page(Screen[None]):
+class Page(Keyed, Screen[None]):
     """A screen between bar and footer whose data are renewed when the database has changed."""
 
     TITLE_WORD: ClassVar[str] = ""
+    BORDER: ClassVar[Border | None] = None
+    """The border that `<` and `>` move."""
 
     @property
     def rpat(self) -> RpatApp:
@@ -86,6 +90,37 @@ class Page(Screen[None]):
         except RpatError as error:
             self.rpat.say_in_bar(str(error))
             return None
+
+    # ----------------------------------------------------------------- sizes
+
+    def border_is_shown(self) -> bool:
+        """Return whether the panes at the border are both in sight."""
+        return not any(
+            name == "-narrow" or name == "-one" or name.startswith("-zoom") for name in self.classes
+        )
+
+    def fit_border(self) -> None:
+        """Give the panes the widths that are remembered, where both are in sight."""
+        if self.BORDER is not None:
+            kept = self.rpat.remembered.get(self.CONTEXT, "border", 0)
+            self.BORDER.fit(self, kept if kept and self.border_is_shown() else None)
+
+    def action_border(self, by: int) -> None:
+        """Move the border to the left or to the right, and remember it."""
+        border = self.BORDER
+        if border is None or not self.border_is_shown():
+            self.app.notify("one pane is shown: there is no border to move", severity="warning")
+            return
+        wider = by if border.left else -by
+        width = border.width(self) + STEP * wider
+        width = max(min(width, self.app.size.width - LEAST), LEAST)
+        self.rpat.remembered.put(self.CONTEXT, "border", width)
+        self.fit_border()
+
+    def action_sizes(self) -> None:
+        """Put the border back."""
+        self.rpat.remembered.put(self.CONTEXT, "border", None)
+        self.fit_border()
 
     # ----------------------------------------------------------------- acts
 
