@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import ActiveBinding, Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer
 
@@ -55,6 +55,17 @@ class Page(Keyed, Screen[None]):
         yield Bar()
         yield from self.body()
         yield Footer(show_command_palette=False)
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """The keys of now; those that were remapped stay in their place at the foot."""
+        found = super().active_bindings
+        if not self.app._keymap:
+            return found
+        places = [self.focused, self, self.app]
+        ids = [getattr(b, "id", None) for place in places for b in getattr(place, "BINDINGS", ())]
+        order = {name: i for i, name in enumerate(ids) if name}
+        return dict(sorted(found.items(), key=lambda item: order.get(item[1].binding.id or "", -1)))
 
     def body(self) -> ComposeResult:
         """Yield what lies between bar and footer."""

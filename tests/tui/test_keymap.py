@@ -214,7 +214,10 @@ def test_help_and_foot_show_the_keys_in_force(shared: Home) -> None:
 
     async def drive(pilot: Pilot[int], app: RpatApp) -> None:
         await until(pilot, lambda: "f9 stop" in seen(app).splitlines()[-1])
-        assert "f1 keys" in seen(app).splitlines()[-1]
+        foot = seen(app).splitlines()[-1].split()
+        words = ["space", "mark", "⏎", "open", "n", "new", "f9", "stop", "p"]
+        assert foot[: len(words)] == words  # in the place of the key before
+        assert foot[-4:] == ["f1", "keys", "q", "quit"]
         await press(pilot, "f1", *"down")
         assert "ctrl+n down" in seen(app)
         await press(pilot, *["backspace"] * 4, *"stop")
