@@ -117,7 +117,7 @@ def test_columns_are_chosen_ordered_and_kept(shared: Home) -> None:
         await press(pilot, "j", "j", "space", "j", "J", "enter")  # method goes, lam after dataset
         assert table(app).columns[2:4] == ("dataset", "lam")
         assert "method" not in seen(app).splitlines()[2]
-        await press(pilot, "o", "j", "j", "space", "escape")  # cancelled
+        await press(pilot, "o", "space", "escape")  # cancelled
         assert table(app).columns[2:4] == ("dataset", "lam")
 
     async def look(pilot: Pilot[int], app: RpatApp) -> None:
@@ -131,7 +131,13 @@ def test_columns_are_chosen_ordered_and_kept(shared: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "pane"), [((), "#side"), (("G", "enter"), "#facts"), (("3",), "#groups")], ids=str
+    ("way", "pane"),
+    [
+        ((), "#side"),
+        pytest.param(("G", "enter"), "#facts", marks=pytest.mark.slow),
+        pytest.param(("3",), "#groups", marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_the_border_moves_comes_back_and_is_kept(
     shared: Home, way: tuple[str, ...], pane: str

@@ -175,7 +175,7 @@ def shown(colour: Color | None, theme: str) -> str:
     return colour.triplet.hex
 
 
-SIMILAR = ("high-contrast", "colour-blind")
+SIMILAR = ("light", "high-contrast", "colour-blind")
 """Themes that differ from `dark` in their colours alone, which are judged above."""
 
 
