@@ -62,14 +62,14 @@ class Dressed(App[int]):
     """
     worn_file: Path | None = None
     """Where the theme that is worn was read, None for ours."""
-    _seen = (0, 0)
+    _worn_at = (0, 0)
 
     def wear(self, name: str) -> None:
         """Put a theme on, also one that is worn but has changed; raises `ConfigError`."""
         theme = themes.load(name)
         self.register_theme(dress_of(theme))
         self.worn_file = themes.file_of(name)
-        self._seen = self._stamp()
+        self._worn_at = self._stamp()
         self._filters = [
             f for f in self._filters if not isinstance(f, NoColor | Monochrome | Readable)
         ]
@@ -98,9 +98,9 @@ class Dressed(App[int]):
 
     def look_at_theme(self) -> None:
         """Wear the theme anew when its file has been written since; say what is wrong with it."""
-        if self.worn_file is None or (now := self._stamp()) == self._seen:
+        if self.worn_file is None or (now := self._stamp()) == self._worn_at:
             return
-        self._seen = now
+        self._worn_at = now
         try:
             self.wear(self.worn_file.stem)
         except ConfigError as error:

@@ -26,7 +26,7 @@ from rpat_tui.themes import BUILT_IN, HUES, contrast, load
 from rpat_tui.widgets.chart import ChartWidget
 from rpat_tui.widgets.colours import series_colours
 from tests.console.test_charts import SIGHT, lab
-from tests.tui.test_app import driven, press, rest, said, seen
+from tests.tui.test_app import driven, press, rest, said, seen, until
 
 LEAST = 4.5
 """What WCAG 2 asks of text."""
@@ -215,9 +215,11 @@ def test_mono_sends_no_colour_and_shows_the_cursor_by_attributes(shared: Home) -
         while len(app.screen_stack) > 1:
             app.pop_screen()
         await press(pilot, "1", "g")
-        marked = [s for y, s in segments(app) if y == 3 and s.style and s.style.reverse]
-        assert marked
-        assert all(not s.style.reverse for y, s in segments(app) if y == 4 and s.style)
+        await until(pilot, lambda: any("▶" in s.text for _, s in segments(app)))
+        row = next(y for y, s in segments(app) if "▶" in s.text)
+        assert all(s.style.reverse for y, s in segments(app) if y == row and s.text == "r0015")
+        assert any(s.style.reverse for y, s in segments(app) if y == row and s.style)
+        assert not any(s.style.reverse for y, s in segments(app) if y == row + 1 and s.style)
 
     driven(shared, drive, (140, 40), theme="mono")
 
