@@ -10,7 +10,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import Provider
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
@@ -32,12 +33,16 @@ from rpat_tui.launch import worker
 from rpat_tui.launch.box import rules, survey
 from rpat_tui.launch.cards import Driver
 from rpat_tui.reader import Reader
+from rpat_tui.remembered import Remembered
 from rpat_tui.replay import Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
+from rpat_tui.themes import BUILT_IN, MONO
 from rpat_tui.widgets import crash, thrift
 from rpat_tui.widgets.bar import Bar, BarState
+from rpat_tui.widgets.dressed import Dressed
+from rpat_tui.widgets.keyed import Keyed
 from rpat_tui.widgets.plain import plain_driver
 from rpat_tui.widgets.runtable import RunTable
 
@@ -50,6 +55,8 @@ SURVEY = 5.0
 ENSURE = 5.0
 """Seconds between two looks whether queued work has a worker."""
 
+REMEMBER = 2.0
+"""Seconds after which what has changed is remembered at the latest."""
 
 CALM, DEAR = 100, 0.01
 """What takes longer than so many seconds is read for at most a hundredth of the time."""
@@ -64,11 +71,20 @@ PARTING = 1.0
 """Seconds that the window has to leave when its terminal hangs up."""
 
 
-class RpatApp(App[int]):
+def commands() -> type[Provider]:
+    """Return the palette's commands with words, when it is opened."""
+    from rpat_tui.screens.commands import Commands
+
+    return Commands
+
+
+class RpatApp(Keyed, Dressed):
     """The application: modes, global keys, the poll, acts."""
 
     TITLE = "rpat"
+    CONTEXT = "everywhere"
     ENABLE_COMMAND_PALETTE = True
+    COMMANDS = App.COMMANDS | {commands}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "mode('runs')", "runs", show=False),
         Binding("2", "mode('queue')", "queue", show=False),
@@ -93,6 +109,9 @@ class RpatApp(App[int]):
         stats: bool = False,
         poll: float = 1.0,
         replay: Replay | None = None,
+        theme: str = "",
+        keymap: Mapping[str, str] | None = None,
+        remembered: Remembered | None = None,
     ) -> None:
         """Prepare a window on a home; `poll` seconds lie between two looks, 0 never looks.
 
@@ -110,6 +129,7 @@ class RpatApp(App[int]):
         self.machine: dict[str, Any] = {}
         self.surveyed = float("-inf")
         self.reader = Reader(home)
+        self.remembered: Remembered = remembered or Remembered(None)
         self.pulse = -1
         self.run_at_cursor: int | None = None
         self.marked: tuple[int, ...] = ()
@@ -123,6 +143,8 @@ class RpatApp(App[int]):
         self._bar = BarState(title=home.path.name)
         for name, screen in MODES.items():
             self.add_mode(name, screen)
+        self.set_keymap(keymap or {})
+        self.wear(MONO if self.no_color else theme or BUILT_IN[0])
 
     # ----------------------------------------------------------------- its life
 
@@ -141,6 +163,10 @@ class RpatApp(App[int]):
             self.set_interval(self.poll, self.look)
             self.set_interval(1.0, self._guard)
             self.set_interval(1.0, self._say_overdue)
+        self.set_interval(1.0, self.look_at_theme)
+        self.set_interval(REMEMBER, self.remember)
+        if self.remembered.problem:
+            self.notify(self.remembered.problem, severity="warning")
         if self.stats:
             self._count_bytes()
             self.set_interval(STATS, self._show_stats)
@@ -178,6 +204,11 @@ class RpatApp(App[int]):
         )
         self._bar = replace(self._bar, cost=cost)
         self.show_bar(self.screen)
+
+    def remember(self) -> None:
+        """Write down what has changed of how the window is looked at; say once why not."""
+        if problem := self.remembered.save():
+            self.notify(problem, severity="warning")
 
     def _signalled(self, number: signal.Signals) -> None:
         self.exit(return_code=128 + number)
@@ -335,6 +366,15 @@ class RpatApp(App[int]):
         """Go back to the screen before."""
         self.action_mode(self.before)
 
+    def key_of(self, name: str) -> str:
+        """Return the first key of an action in force, as in `runs.stop`, for a sentence."""
+        from rpat_tui.screens.keymap import PLACES, bound, keys_of
+        from rpat_tui.screens.keys import sign
+
+        context = name.partition(".")[0]
+        assert context in PLACES
+        return next(sign(keys_of(b, self._keymap)[0]) for b in bound(context) if b.id == name)
+
     def action_repaint(self) -> None:
         """Paint everything anew: something else may have written to the terminal."""
         thrift.repaint(self)
@@ -463,7 +503,9 @@ class RpatApp(App[int]):
     # ----------------------------------------------------------------- the palette
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Offer every action by its name: screens, acts, themes, sorting."""
+        """Offer every action by its name; `screens/commands.py` adds those with words behind."""
+        from rpat_tui.screens.commands import choose_charts
+
         for mode in ("runs", "queue", "compare", "table", "logs"):
             yield SystemCommand(f"go to {mode}", f"screen {mode}", partial(self.action_mode, mode))
         yield SystemCommand("compose", "new runs", self.action_compose)
@@ -472,10 +514,33 @@ class RpatApp(App[int]):
                 yield SystemCommand(
                     act.title, act.command, partial(self._palette_act, screen, act.name)
                 )
-        for theme in sorted(self.available_themes):
-            yield SystemCommand(f"theme {theme}", "colours", partial(setattr, self, "theme", theme))
+        for place in (screen, screen.focused):
+            if isinstance(place, Keyed):
+                yield from self._actions_of(place)
+        yield SystemCommand(
+            "charts…", "see which characters draw curves here", partial(choose_charts, self)
+        )
         yield SystemCommand("keys", "every key of this screen", self.action_keys)
         yield SystemCommand("quit", "close the window; runs go on", self.action_leave)
+
+    def _actions_of(self, place: Any) -> Iterable[SystemCommand]:
+        """Offer what keys do on a screen or in a pane, with the keys in force; acts are there."""
+        from rpat_tui.screens.keys import key_rows
+
+        bindings = [b for b in type(place).BINDINGS if isinstance(b, Binding) and b.description]
+        for binding, (keys, what) in zip(
+            bindings, key_rows(type(place), self._keymap), strict=True
+        ):
+            if not binding.action.startswith("act(") and binding.id:
+                yield SystemCommand(what, keys, partial(self.run_action, binding.action, place))
+
+    def tell(self, work: Callable[[], str]) -> None:
+        """Do something at once; say what it returns, or what was wrong."""
+        try:
+            if said := work():
+                self.notify(said)
+        except RpatError as error:
+            self.notify(str(error), severity="error")
 
     def _palette_act(self, page: Page, name: str) -> None:
         page.action_act(name)

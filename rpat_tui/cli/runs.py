@@ -39,7 +39,11 @@ Run = Annotated[str, typer.Argument(help="Id (r0001) or name.")]
 
 def list_runs(
     where: Annotated[
-        str, typer.Option("--where", help="Filter, as 'method:mart pgd>50 not is:archived'.")
+        str,
+        typer.Option(
+            "--where",
+            help="Filter, as 'method:mart pgd>50 not is:archived', or @NAME, a saved one.",
+        ),
     ] = "",
     kind: Annotated[str, typer.Option("--kind", help="train, eval or study.")] = "train",
     json: JsonOption = False,
@@ -52,6 +56,10 @@ def list_runs(
 
     if kind not in ("train", "eval", "study"):
         raise ConfigError(f"--kind {kind} does not exist; choose train, eval or study")
+    if where.startswith("@"):
+        from rpat_tui.remembered import saved
+
+        where = saved(where, home)
     compile_filter(where)  # refused here too when there is nothing to filter yet
     rows = []
     if has_home(home):

@@ -115,7 +115,10 @@ class LogsScreen(Page):
             else:
                 self.tail.open(at.output)
         shown = f"attempt {self.attempt} of {len(attempts)}" if attempts else "not started yet"
-        what = "what it reported (o: printed)" if self.journal else "what it printed (o: reported)"
+        key = self.rpat.key_of("logs.source")
+        what = f"what it reported ({key}: printed)"
+        if not self.journal:
+            what = f"what it printed ({key}: reported)"
         head = f"{row['id']} {row['method']}  {row['state']}  {shown}  {what}"
         self.query_one("#head", Static).update(head, layout=False)
         home = self.rpat.home

@@ -42,7 +42,7 @@ class TableScreen(Page):
         #head, #cell { text-wrap: nowrap; text-overflow: ellipsis; }
         #head { height: 1; padding: 0 1; color: $text-muted; }
         #table { padding: 0 1; }
-        #cell { height: 4; padding: 0 1; border-top: solid $panel; }
+        #cell { height: 4; padding: 0 1; border-top: solid $border-blurred; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

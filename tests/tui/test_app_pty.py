@@ -151,6 +151,64 @@ def test_the_c_locale_gets_ascii(home: Home, env: dict[str, str]) -> None:
         assert terminal.raw.isascii()
 
 
+# ----------------------------------------------------------------- settings
+
+
+def test_a_wrong_key_is_refused_before_anything_is_painted(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "rpat" / "config.toml"
+    file.parent.mkdir()
+    file.write_text('[keys.runs]\nstop = "X"\n', "utf-8")
+    with window(home, XDG_CONFIG_HOME=str(tmp_path), columns=200) as terminal:
+        terminal.until("keys.runs.kill")
+        assert left(terminal, 20) == 2
+        assert b"\x1b[?1049h" not in terminal.raw
+        assert b"Traceback" not in terminal.raw
+
+
+def test_settings_choose_keys_theme_and_characters(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "rpat" / "config.toml"
+    file.parent.mkdir()
+    file.write_text('[tui]\ntheme = "light"\n[keys.everywhere]\nleave = "Q"\n', "utf-8")
+    with window(home, XDG_CONFIG_HOME=str(tmp_path), RPAT_CHARTS="ascii") as terminal:
+        terminal.until("Q quit")
+        assert b"48;2;251;251;250" in terminal.raw
+        terminal.listen()
+        terminal.send("Q")
+        assert left(terminal, 20) == 0
+        assert terminal.raw.isascii()
+
+
+def test_no_color_sends_no_colour_unless_a_theme_is_asked_for(home: Home) -> None:
+    coloured = (b"38;2;", b"48;2;", b"38;5;", b"48;5;")
+    with window(home, NO_COLOR="1", RPAT_THEME="light") as terminal:
+        terminal.until("r0008")
+        terminal.listen()
+        assert not any(code in terminal.raw for code in coloured)
+    with window(home, "--theme", "light", NO_COLOR="1") as terminal:
+        terminal.until("r0008")
+        assert b"48;2;251;251;250" in terminal.raw
+
+
+def test_what_was_chosen_is_there_when_the_window_is_opened_again(home: Home) -> None:
+    kept = home.path / "window.json"
+    kept.unlink(missing_ok=True)
+    with window(home) as terminal:
+        terminal.until("r0008")
+        terminal.send("/")
+        terminal.until("not is:archived")  # the line is open
+        terminal.listen()
+        terminal.send("method:mart\r")
+        terminal.until("/method:mart")
+        terminal.listen()
+        terminal.send("q")
+        assert left(terminal, 20) == 0
+    try:
+        with window(home) as terminal:
+            terminal.until("/method:mart")
+    finally:
+        kept.unlink()
+
+
 def test_the_demo_moves_and_cleans_up(tmp_path: Path) -> None:
     here = tmp_path / "tmp"
     here.mkdir()
