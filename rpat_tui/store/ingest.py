@@ -249,11 +249,24 @@ class _Batch:
 
     def stop(self, record: Record) -> None:
         """The trainer saved its work and left."""
-        self.set(ending="stop", word=record.get("word", ""), ended=record["t"])
+        self.last_word("stop", record)
 
     def end(self, record: Record) -> None:
         """The trainer finished."""
-        self.set(ending="end", ended=record["t"])
+        self.last_word("end", record)
+
+    def last_word(self, ending: str, record: Record) -> None:
+        """Note the trainer's own end; the attendant, which saw more, outweighs it.
+
+        Either may be read first, and the row must be the same.
+        """
+        self.db.execute(
+            "update attempts set ending = case ending when 'forced' then ending else :ending end, "
+            "word = case ending when 'forced' then word else :word end, "
+            "ended = coalesce(ended, :t) where run = :run and number = :attempt",
+            {"ending": ending, "word": record.get("word", ""), "t": record["t"],
+             "run": self.n, "attempt": self.attempt},
+        )  # fmt: skip
 
     def error(self, record: Record) -> None:
         """The trainer failed and said why."""

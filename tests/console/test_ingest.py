@@ -347,6 +347,37 @@ def test_a_record_without_its_keys_is_kept_as_damaged_and_costs_only_itself(
         assert damaged["was"] == "log"
 
 
+@pytest.mark.parametrize("forced", [{}, {"forced": "stop"}], ids=["polite", "forced"])
+@pytest.mark.parametrize("word", ["end", "stop"])
+def test_how_an_attempt_ended_does_not_depend_on_which_of_its_files_was_read_first(
+    template: sqlite3.Connection, word: str, forced: dict[str, str]
+) -> None:
+    found = []
+    for order in (["journal"], ["attendant"], ["journal", "attendant"]):
+        with reader(template) as store:
+            files = store.run.take_attempt()
+            lines = {
+                "journal": [
+                    {"seq": 1, "t": 1.0, "kind": "begin", "from_step": 0, **WHO},
+                    {"seq": 2, "t": 2.0, "kind": word, "word": "pause"},
+                ],
+                "attendant": [
+                    {"seq": 1, "t": 0.5, "kind": "begin", **WHO},
+                    {"seq": 2, "t": 3.0, "kind": "end", "exit_code": 85, **forced},
+                ],
+            }  # fmt: skip
+            for first in order:
+                getattr(files, first).write_bytes(encoded(lines[first]))
+            store.read()
+            for other in lines:
+                getattr(files, other).write_bytes(encoded(lines[other]))
+            store.read()
+            found += queries.attempts(store.db, 1)
+    assert found[0]["ended"] == 3.0
+    assert found[0]["ending"] == ("forced" if forced else word)
+    assert found == [found[0]] * 3
+
+
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["in order", "the later one first"])
 def test_a_study_beyond_the_start_of_a_later_attempt_does_not_count(
     template: sqlite3.Connection, order: tuple[int, ...]
