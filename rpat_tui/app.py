@@ -42,6 +42,7 @@ from rpat_tui.themes import BUILT_IN, MONO
 from rpat_tui.widgets import crash, thrift
 from rpat_tui.widgets.bar import Bar, BarState
 from rpat_tui.widgets.dressed import Dressed
+from rpat_tui.widgets.inorder import KeysInOrder
 from rpat_tui.widgets.keyed import Keyed
 from rpat_tui.widgets.plain import plain_driver
 from rpat_tui.widgets.runtable import RunTable
@@ -78,7 +79,7 @@ def commands() -> type[Provider]:
     return Commands
 
 
-class RpatApp(Keyed, Dressed):
+class RpatApp(Keyed, KeysInOrder, Dressed):
     """The application: modes, global keys, the poll, acts."""
 
     TITLE = "rpat"
