@@ -99,11 +99,6 @@ class RunConfig(Section):
             raise ConfigError(
                 f"attack.steps is {self.attack.steps} on '{self.method.NAME}': {reason}"
             )
-        if self.mode != "reference":
-            raise ConfigError(
-                f"mode is {self.mode}; this version computes mode 'reference' only: "
-                "leave --mode out"
-            )
         starts = {
             "linf": ("zero", "uniform", "normal"),
             "l2": ("zero", "box", "direction", "normal"),
