@@ -73,7 +73,7 @@ class RunConfig(Section):
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
-    mode: str = knob("numeric mode", default="reference", choices=MODES)
+    mode: str = knob("numeric mode: reference, exact or fast", default="exact", choices=MODES)
     seed: int = knob("seed of every random draw", default=0, low=0, high=2**31 - 1)
     device: str = knob("auto, cpu or cuda:N", default="auto", identity=False)
     log_every: int = knob(

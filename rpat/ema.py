@@ -28,8 +28,8 @@ def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
         values = [means[name] for name in moving]
         torch._foreach_mul_(values, decay)
         torch._foreach_add_(values, [state[name] for name in moving], alpha=1 - decay)
-    copied = [name for name in means if name not in set(moving)]
-    torch._foreach_copy_([means[name] for name in copied], [state[name] for name in copied])
+    if copied := [name for name in means if name not in set(moving)]:
+        torch._foreach_copy_([means[name] for name in copied], [state[name] for name in copied])
 
 
 @torch.no_grad()

@@ -783,7 +783,7 @@ def test_numerics_are_recorded_and_the_weights_untouched(changes, trained, job, 
     monkeypatch.setattr(subjects, "build_model", build)
     monkeypatch.setattr(Trial, "run", seen)
     before = {file: sha256(file) for file in trained.dir.checkpoints.iterdir()}
-    run = job("eval", job_on(trained, **changes))
+    run = job("eval", job_on(trained, **{"numerics.folded": False}, **changes))
     assert run.start() == 0
     (record,) = evals(run)
     plain = {"dtype": "float32", "bn": "eval", "tf32": False}

@@ -10,13 +10,17 @@ from test_stacks import LATE, cases, title
 from torch import nn
 
 from rpat import models, modes
+from rpat.config import ThreatConfig
 from rpat.data import loader
+from rpat.data.dataset import Images
 from rpat.ema import follow, frozen_copy
 from rpat.errors import ConfigError
+from rpat.evaluate import attack_of, judge
 from rpat.models import preact_resnet, resnet, wide_resnet
 from rpat.models.normalize import STATISTICS, Normalize, Normalized
 from rpat.modes import Exact
 from rpat.passes import Passes, carried_out
+from rpat.recipes import recipe
 from rpat.step import Step
 from rpat.train import Sums, Training
 from rpat.twin import Convolution, Twin
@@ -249,6 +253,34 @@ def test_refreshing_a_twin_keeps_the_storage_of_its_weights(small_network):
     net.conv.weight.data.mul_(2)
     twin.refresh()
     assert [t.data_ptr() for t in twin.state_dict().values()] == places
+
+
+def test_the_verdict_after_an_epoch_is_the_plain_one_on_every_image():
+    torch.manual_seed(0)
+    net = resnet.resnet8(5).double()
+    stir(net)
+    net.float().eval()
+    pictures = torch.randint(0, 256, (40, 3, 16, 16), dtype=torch.uint8)
+    with torch.no_grad():
+        net.linear.bias -= net(loader.pixels(pictures)).mean(0)  # now it tells them apart
+        labels = net(loader.pixels(pictures)).argmax(1)
+    images = Images(pictures, labels, torch.arange(40))
+    settings = recipe("pgd-at", dataset="digits")
+    found = []
+    for way in (Passes(), Exact(net).judging(net)):
+        with carried_out(way):
+            found.append(
+                judge(
+                    net, images, ThreatConfig(epsilon=0.01), attack_of(settings.eval, 5),
+                    batch_size=16, seed=0, position=1,
+                )
+            )  # fmt: skip
+    plain, folded = found
+    assert plain.clean.all()
+    assert 0 < plain.robust.sum() < 40
+    assert torch.equal(plain.clean, folded.clean)
+    assert torch.equal(plain.robust, folded.robust)
+    torch.testing.assert_close(plain.gap, folded.gap, rtol=1e-3, atol=1e-5)
 
 
 # ------------------------------------------------------------- fast
