@@ -21,7 +21,6 @@ import argparse
 import json
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,14 +29,13 @@ from typing import Any
 
 import autoattack
 import epoch
+import parity
 import step
 import torch
 
 from rpat import modes
-from rpat.config import ModelConfig, RunConfig
-from rpat.data.dataset import load
+from rpat.config import ModelConfig
 from rpat.models import build
-from rpat.recipes import recipe
 from rpat.twin import Twin
 
 FORWARD = {"resnet18": 1.1108, "wrn-34-10": 13.3178, "preactresnet18": 1.1108, "resnet8": 0.025}
@@ -170,37 +168,13 @@ def folded(device: torch.device, a: Any, n: int) -> tuple[Any, str]:
     return found, "\n".join(lines) + "\n\nAutoAttack with a twentieth of its budgets."
 
 
-def parity(model: str, device: torch.device, a: Any, length: int) -> tuple[Any, str]:
-    """Train in each mode, three seeds each; compare the last accuracies."""
-    place = {"data.source": "image-folder", "data.dir": a.data, "data.train_n": 10_000,
-             "data.test_n": 2_000}  # fmt: skip
-    name = "cifar10" if a.data else "digits"
-    found: dict[str, Any] = {}
-    for mode in ("reference", "fast"):
-        found[mode] = []
-        for seed in range(3):
-            config = recipe("pgd-at", ("rpat",), dataset=name, model=model, epochs=length)
-            config = config.override({"mode": mode, "seed": seed, "attack.steps": a.steps})
-            config = config.override(place) if a.data else config
-            if a.tiny:
-                config = config.override({"data.train_n": 64, "data.test_n": 20})
-            found[mode].append(trained(config, device))
-    lines = ["| mode | clean | PGD |", "| :-- | --: | --: |"]
-    for mode, rows in found.items():
-        shown = (f"{statistics.mean(v):.2f} ± {statistics.stdev(v):.2f}"
-                 for v in zip(*rows, strict=True))  # fmt: skip
-        lines.append(f"| {mode} | {' | '.join(shown)} |")
-    return found, f"{model} on {name}, {length} epochs, three seeds\n\n" + "\n".join(lines)
-
-
-def trained(config: RunConfig, device: torch.device) -> tuple[float, float]:
-    """Train and return the last clean and PGD accuracy."""
-    with tempfile.TemporaryDirectory() as place:
-        run = epoch.prepared(config, load(config.data), device, Path(place) / "run")
-        for number in range(config.schedule.epochs):
-            run.train_epoch(number, 0)
-        values = run.test("online", run.model, config.schedule.epochs)
-    return float(values["test/clean_acc"] or 0), float(values["test/pgd_acc"] or 0)
+def accuracies(model: str, device: torch.device, a: Any, length: int) -> tuple[Any, str]:
+    """Compare the modes' accuracies after a short schedule."""
+    arguments = ["--model", model, "--epochs", str(length), "--steps", str(a.steps)]
+    arguments += ["--data", a.data] if a.data else []
+    arguments += ["--train-n", "64", "--test-n", "20"] if a.tiny else []
+    found = parity.compare(parity.options().parse_args(arguments), device)
+    return found, parity.table(found)
 
 
 def main() -> None:
@@ -229,7 +203,7 @@ def main() -> None:
     )  # fmt: skip
     report.part("Epochs", lambda: epochs(first, device, a, 64 if small else 25_600))
     report.part("Evaluation", lambda: folded(device, a, 2 if small else 512))
-    report.part("Accuracy", lambda: parity(first, device, a, 1 if small else 6))
+    report.part("Accuracy", lambda: accuracies(first, device, a, 1 if small else 6))
     report.part("Attack iterations", lambda: iterations(first, device, a.batch_size, a.repeat))
 
 
