@@ -97,7 +97,11 @@ def assert_close(found, expected, tolerance=TOLERANCE):
         torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("name", "stack", "norm", "changes"), cases(), ids=title)
+DOUBLE = ("rebat", (), "linf", {"data.cutmix": True, "attack.double_forward": True})
+"""CutMix as in the released code, whose attack makes two passes a step."""
+
+
+@pytest.mark.parametrize(("name", "stack", "norm", "changes"), [*cases(), DOUBLE], ids=title)
 def test_exact_is_reference_for_every_method_and_wrapper(
     name, stack, norm, changes, trained, in_float64
 ):
