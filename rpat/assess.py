@@ -24,17 +24,18 @@ from rpat.config import AttackConfig, RunConfig
 from rpat.data.dataset import DataSet, Images, balanced
 from rpat.data.loader import pixels
 from rpat.errors import ConfigError
-from rpat.jobs import EvalJob, Job, SubjectConfig
+from rpat.jobs import EvalJob, Job, NumericsConfig, SubjectConfig
 from rpat.journal import Journal, Record
 from rpat.rundir import RunDir, replace
 from rpat.step import mode
 from rpat.subjects import Subject
 from rpat.trial import State, Trial, evidence
+from rpat.twin import Twin
 
 KEY = (
     "checkpoint", "network", "weights", "attack", "norm", "epsilon", "steps", "step_size",
     "start", "restarts", "split", "n", "indices", "seed", "dtype", "bn", "tf32", "normalize",
-    "batch_size",
+    "batch_size", "folded",
 )  # fmt: skip
 """What makes two evaluations the same one."""
 
@@ -57,6 +58,7 @@ def of_training(config: RunConfig, uid: str, networks: Iterable[str]) -> EvalJob
         seed=config.seed,
         batch_size=e.batch_size,
         attacks=("pgd",),
+        numerics=NumericsConfig(folded=config.mode != "reference"),
     )  # fmt: skip
 
 
@@ -177,6 +179,7 @@ class Assessment:
             "normalize": subject.normalize,
             "batch_size": job.batch_size,
             "differs": job.differs,
+            **({"folded": True} if job.numerics.folded else {}),
             "note": autoattack.remark(self.data.num_classes) if package else "",
         }
 
@@ -186,6 +189,8 @@ class Assessment:
         net = subject.make().to(self.device)
         if numerics.dtype == "bfloat16":
             net = Bfloat16(net)
+        if numerics.folded:
+            net = Twin(net)
         name = "-".join(map(str, key))
         state = State(**self.saved["state"]) if self.saved.get("trial") == name else None
         parts = ensemble(self.job, attack, subject.epoch, self.data.num_classes)

@@ -22,12 +22,14 @@ def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
 
     The same for BatchNorm's running statistics; counters are copied. `decay = 0` copies exactly.
     """
-    state = model.state_dict()
-    for name, mean in average.state_dict().items():
-        if mean.is_floating_point() and decay:
-            mean.mul_(decay).add_(state[name], alpha=1 - decay)
-        else:
-            mean.copy_(state[name])
+    state, means = model.state_dict(), average.state_dict()
+    moving = [name for name, mean in means.items() if mean.is_floating_point() and decay]
+    if moving:
+        values = [means[name] for name in moving]
+        torch._foreach_mul_(values, decay)
+        torch._foreach_add_(values, [state[name] for name in moving], alpha=1 - decay)
+    if copied := [name for name in means if name not in set(moving)]:
+        torch._foreach_copy_([means[name] for name in copied], [state[name] for name in copied])
 
 
 @torch.no_grad()

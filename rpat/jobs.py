@@ -89,6 +89,18 @@ class NumericsConfig(Section):
         default="eval",
         choices=("eval", "train"),
     )
+    folded: bool = knob(
+        "fold BatchNorm into the convolutions, as modes exact and fast do",
+        default=False,
+        legacy=False,
+    )
+
+    def check(self) -> None:
+        """Only running statistics are constants that can be folded."""
+        if self.folded and (self.bn, self.dtype) != ("eval", "float32"):
+            raise ConfigError(
+                "numerics.folded is True; it goes with numerics.bn eval and numerics.dtype float32"
+            )
 
 
 def _section(cls: type[Section], **defaults: Any) -> Any:

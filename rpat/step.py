@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from rpat.passes import Update, current
 from rpat.randomness import generator, scalar
 from rpat.regularizer import interpolate
 
@@ -35,6 +36,7 @@ class Step:
     x_adv: Tensor = None  # type: ignore[assignment]  # set by the loop after crafting
     aux: dict[str, Tensor] = field(default_factory=dict)  # what craft leaves for loss
     _logits: dict[str, Tensor] = field(default_factory=dict)
+    _updates: dict[str, Update | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.target is None:
@@ -58,9 +60,13 @@ class Step:
         """Logits of the `clean` or `adv` images from a second forward pass.
 
         Values and gradients equal the first pass; only BatchNorm's running statistics move
-        once more.
+        once more. A mode may repeat that update instead of the pass.
         """
-        return self.model({"clean": self.x, "adv": self.x_adv}[name])
+        if (update := self._updates.get(name)) is not None:
+            update.again()
+            return self._logits[name]
+        x = {"clean": self.x, "adv": self.x_adv}[name]
+        return current().trained(self.model, x)[0]
 
     def seen(self, name: str) -> Tensor | None:
         """The `clean` or `adv` logits if a forward pass made them, else None."""
@@ -75,7 +81,7 @@ class Step:
 
     def adopt(self, other: Step) -> None:
         """Take over the logits of a `fresh` step, so that its metrics are this step's."""
-        self._logits = other._logits
+        self._logits, self._updates = other._logits, other._updates
 
     def generator(self, purpose: str) -> torch.Generator:
         """A generator on the batch's device that belongs to this step and purpose."""
@@ -87,7 +93,7 @@ class Step:
 
     def _forward(self, name: str, x: Tensor) -> Tensor:
         if name not in self._logits:
-            self._logits[name] = self.model(x)
+            self._logits[name], self._updates[name] = current().trained(self.model, x)
         return self._logits[name]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rpat import checkpoint, evaluate
+from rpat import checkpoint, evaluate, modes
 from rpat.config import RunConfig
 from rpat.data.dataset import DataSet, Images
 from rpat.data.loader import Batch, Loader
@@ -23,6 +23,7 @@ from rpat.errors import Interrupted, RunError, Superseded
 from rpat.journal import Journal
 from rpat.methods.base import Run, Terms, total
 from rpat.models import build as build_model
+from rpat.passes import carried_out
 from rpat.randomness import seed_of
 from rpat.rundir import Attempt, RunDir, find_weights
 from rpat.schedules import learning_rate
@@ -77,6 +78,7 @@ class Training:
         self.device = device
         torch.manual_seed(seed_of(config.seed, "init") % 2**63)
         self.model = build_model(config.model, data.num_classes, data.image_size).to(device)
+        self.passes = modes.make(config.mode, self.model, device)
         self.method = build_method(config)
         self.loader = Loader(
             data.train, config.optim.batch_size, config.data, config.seed, device,
@@ -128,7 +130,8 @@ class Training:
                 self.model, batch.x, batch.y, batch.index, epoch, self.t, self.total,
                 self.config.seed, batch.target,
             )  # fmt: skip
-            terms = self.train_step(step)
+            with carried_out(self.passes):
+                terms = self.train_step(step)
             self.t += 1
             self.record(step, terms, batch)
         self._synchronize()
@@ -194,10 +197,11 @@ class Training:
         attack = evaluate.attack_of(self.config.eval, self.config.eval.selection_steps)
         out: dict[str, float | None] = {}
         for split, images in self.splits().items():
-            judged = evaluate.judge(
-                network, images, self.config.threat, attack,
-                batch_size=self.config.eval.batch_size, seed=self.config.seed, position=done,
-            )  # fmt: skip
+            with carried_out(self.passes.judging(network)):
+                judged = evaluate.judge(
+                    network, images, self.config.threat, attack,
+                    batch_size=self.config.eval.batch_size, seed=self.config.seed, position=done,
+                )  # fmt: skip
             out |= {prefix + key: value for key, value in judged.metrics(split).items()}
         return out
 

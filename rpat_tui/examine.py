@@ -66,6 +66,9 @@ def of_run(
         subject=subject, data=config.data, model=config.model, seed=config.seed,
         batch_size=config.eval.batch_size, device=config.device, **own,
     ).override(_attack(config))  # fmt: skip
+    others = {"numerics.dtype", "numerics.bn"} & ask.fixed.keys()  # which cannot be folded
+    if isinstance(as_trained, EvalJob) and config.mode != "reference" and not others:
+        as_trained = as_trained.override({"numerics.folded": True})
     if ask.data_dir_asked:
         as_trained = as_trained.override(find_data(config.data.name, ask.data_dir, True))
     job = _with_threat(as_trained, config, ask).override(_explicit(ask))

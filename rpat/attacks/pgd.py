@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rpat.attacks.norms import L2, NORMS, Linf, Size
 from rpat.config import AttackConfig, ThreatConfig
+from rpat.passes import Network, current
 from rpat.step import mode
 
 Ascent = Callable[[Tensor], Tensor]
@@ -29,6 +30,7 @@ def pgd(
     epsilon: Size | None = None,
     step_size: Size | None = None,
     probe: Probe | None = None,
+    full: int = 0,
 ) -> Tensor:
     """Return images [B, 3, H, W] of [0, 1] within `threat` around `x` that climb `ascent`.
 
@@ -37,36 +39,40 @@ def pgd(
     With `attack.bn = "train"` the passes move BatchNorm's running statistics; `closing_forward`
     and `double_forward` add the passes that some releases make, which matter only for those.
     `epsilon` and `step_size` override the configured ones, per image where they are tensors.
+    `full` is the number of first iterations that no mode may compute in less precision.
     """
     norm = NORMS[threat.norm]
     radius = threat.epsilon if epsilon is None else epsilon
     length = attack.step_size if step_size is None else step_size
     x = x.detach()
-    with mode(model, attack.bn == "train"):
+    with mode(model, attack.bn == "train"), current().attack(model, full) as network:
         x_adv = x + norm.start(attack.start, x, radius, generator)
         if not attack.start.startswith("normal"):  # TRADES and MART clip after the first step
             x_adv = x_adv.clamp(0, 1)
         elif not attack.steps:
             x_adv = _into_ball(norm, x, x_adv - x, radius, attack.order)
         for k in range(attack.steps):
-            gradient = _gradient(model, x_adv, ascent, attack, k, probe)
+            gradient = _gradient(model, network(k), x_adv, ascent, attack, k, probe)
             moved = x_adv - x + norm.ascend(gradient, length, attack.floor)
             x_adv = _into_ball(norm, x, moved, radius, attack.order)
         if attack.closing_forward:
             with torch.no_grad():
-                model(x_adv)
+                network(attack.steps)(x_adv)
     return x_adv.detach()
 
 
 def _gradient(
-    model: nn.Module, x: Tensor, ascent: Ascent, attack: AttackConfig, k: int, probe: Probe | None
+    model: nn.Module,
+    network: Network,
+    x: Tensor,
+    ascent: Ascent,
+    attack: AttackConfig,
+    k: int,
+    probe: Probe | None,
 ) -> Tensor:
     x = x.detach().requires_grad_()
-    if attack.double_forward:
-        with torch.no_grad():
-            model(x)
     with torch.enable_grad():
-        logits = model(x)
+        logits = current().twice(model, network, x) if attack.double_forward else network(x)
         if probe is not None:
             probe(k, logits.detach())
         loss = ascent(logits)

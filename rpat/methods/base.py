@@ -80,8 +80,18 @@ class Method(nn.Module):
             self.threat,
             self.attack,
             step.generator("attack"),
+            full=self.full_precision_steps(),
             **options,
         )
+
+    def full_precision_steps(self) -> int:
+        """Return how many first iterations of the attack no mode may round more coarsely.
+
+        A climb that starts next to its own minimum, as that of a KL to the clean prediction,
+        begins with gradients that are little more than rounding.
+        """
+        near = self.attack.start.startswith("normal") or self.attack.start == "zero"
+        return 3 if near and type(self).ascent is not Method.ascent else 0
 
     def loss(self, step: Step) -> Terms:
         """Return the terms of the objective."""

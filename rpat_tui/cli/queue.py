@@ -59,7 +59,14 @@ def run(
     lr: Annotated[float | None, option("--lr", panel=Training, help="Initial rate.")] = None,
     seed: Annotated[int | None, option("--seed", panel=Training, help="One seed.")] = None,
     seeds: Annotated[str, option("--seeds", panel=Training, help="Several: 0-2 or 0,1,2.")] = "",
-    mode: Annotated[str | None, option("--mode", panel=Training, help="Numeric mode.")] = None,
+    mode: Annotated[
+        str | None,
+        option(
+            "--mode",
+            panel=Training,
+            help="Numeric mode: exact; reference: every pass of the release; fast: bfloat16.",
+        ),
+    ] = None,
     evaluation: Annotated[
         str | None, option("--eval", panel=Training, help="At the end: none, pgd or aa.")
     ] = None,

@@ -138,6 +138,7 @@ def _config(file: Path, found: Found, ask: Ask) -> tuple[RunConfig, tuple[str, .
         choices["method"], wrappers, dataset=choices["dataset"], model=choices["model"],
         norm=choices["norm"] or "linf", epochs=epochs, cutmix=bool(stated.pop("cutmix", False)),
     )  # fmt: skip
+    base = base.override({"mode": "reference"})  # the authors' code computes every pass
     values = base.to_dict()
     changes = {key: value for key, value in stated.items() if _has(values, key)}
     if ask.seed is not None:

@@ -94,6 +94,18 @@ def test_a_job_measures_as_its_run_does(norm: str) -> None:
     assert EvalJob.from_dict(job.to_dict()) == job
 
 
+def test_a_job_folds_batchnorm_where_its_run_did_unless_it_cannot_be_folded() -> None:
+    config = recipe("pgd-at", dataset="digits")
+    folded = {}
+    for mode in ("reference", "exact", "fast"):
+        folded[mode] = of_run(config.override({"mode": mode})).numerics.folded
+    assert folded == {"reference": False, "exact": True, "fast": True}
+    for changes in ({"numerics.bn": "train"}, {"numerics.dtype": "bfloat16"}):
+        job = of_run(config.override({"mode": "exact"}), fixed=changes)
+        assert not job.numerics.folded
+        assert job.differs == ", ".join(changes)
+
+
 def test_another_norm_takes_that_norms_settings_but_the_runs_number_of_steps() -> None:
     config = recipe("pgd-at", dataset="cifar10").override({"eval.steps": 30})
     usual = recipe("pgd-at", dataset="cifar10", norm="l2")

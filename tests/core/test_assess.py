@@ -27,7 +27,7 @@ from rpat.attacks import autoattack
 from rpat.config import AttackConfig, DataConfig, ModelConfig, RunConfig, ThreatConfig
 from rpat.data.dataset import load
 from rpat.data.loader import pixels
-from rpat.errors import SAVED, SUPERSEDED
+from rpat.errors import SAVED, SUPERSEDED, ConfigError
 from rpat.jobs import EvalJob, ImagesConfig, SubjectConfig
 from rpat.journal import Journal
 from rpat.models.resnet import resnet8
@@ -783,7 +783,7 @@ def test_numerics_are_recorded_and_the_weights_untouched(changes, trained, job, 
     monkeypatch.setattr(subjects, "build_model", build)
     monkeypatch.setattr(Trial, "run", seen)
     before = {file: sha256(file) for file in trained.dir.checkpoints.iterdir()}
-    run = job("eval", job_on(trained, **changes))
+    run = job("eval", job_on(trained, **{"numerics.folded": False}, **changes))
     assert run.start() == 0
     (record,) = evals(run)
     plain = {"dtype": "float32", "bn": "eval", "tf32": False}
@@ -927,3 +927,34 @@ def test_the_full_autoattack_takes_about_the_passes_that_were_told(trained, job,
     assert logs[-1]["steps"] == pytest.approx(end, rel=0.2)
     middle = [record for record in logs if end / 4 < record["step"]]
     assert all(record["steps"] == pytest.approx(end, rel=0.2) for record in middle)
+
+
+@pytest.mark.parametrize("attack", ["pgd", "fgsm", "aa"])
+def test_a_folded_network_gives_the_same_decision_on_every_image(attack, trained, job, quick):
+    runs = []
+    for folded in (False, True):
+        options = {"attacks": [attack], "numerics.folded": folded, "keep": True}
+        runs.append(job(f"eval {folded}", job_on(trained, **options, **QUICK)))
+        assert runs[-1].start() == 0
+    (plain,), (found,) = (results(run).values() for run in runs)
+    for name in ("index", "label", "clean", "adversarial"):
+        assert np.array_equal(plain[name], found[name])
+    assert 0 < (plain["adversarial"] == plain["label"]).sum() < 20
+    assert np.abs(plain["images"] - found["images"]).max() <= 2 * 4 / 255 + 1e-6
+    (one,), (other,) = (evals(run) for run in runs)
+    assert "folded" not in one
+    assert other["folded"] is True
+    assert other["evidence"]["bound"] == one["evidence"]["bound"]
+    assert other["evidence"]["warnings"] == one["evidence"]["warnings"]
+
+
+def test_what_has_no_constants_is_not_folded(trained):
+    for change in ({"numerics.bn": "train"}, {"numerics.dtype": "bfloat16"}):
+        with pytest.raises(ConfigError, match=r"numerics.folded is True; it goes with numerics.bn"):
+            job_on(trained, **{"numerics.folded": True}, **change)
+
+
+@pytest.mark.parametrize(("mode", "folded"), [("reference", False), ("exact", True)])
+def test_a_run_is_judged_in_the_way_it_was_trained(mode, folded, trained):
+    config = replace(config_of(trained), mode=mode)
+    assert of_training(config, "0" * 32, ("online",)).numerics.folded == folded

@@ -16,9 +16,9 @@ from PIL import Image
 from torch import nn
 
 from rpat import __main__ as program
-from rpat import checkpoint, evaluate, models
+from rpat import checkpoint, evaluate, models, modes
 from rpat.assess import Assessment
-from rpat.config import METHODS
+from rpat.config import METHODS, MODES
 from rpat.data.dataset import Images
 from rpat.errors import SAVED, SUPERSEDED, ConfigError, RunError
 from rpat.journal import Journal, read
@@ -262,9 +262,13 @@ def real_networks(tiny_models, monkeypatch):
     monkeypatch.setitem(models.BUILDERS, "resnet8", resnet8)
 
 
-def test_a_real_network_continues_bit_for_bit_too(job, short, same, monkeypatch, real_networks):
-    options = {"schedule.epochs": 2, "data.train_n": 32, "data.augment": "crop-flip"}
-    config = short("pgd-at", ("rpat",), **options)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_real_network_continues_bit_for_bit_too(
+    mode, job, short, same, monkeypatch, real_networks
+):
+    monkeypatch.setattr(modes, "processor_flags", lambda: {"avx512_bf16"})
+    options = {"schedule.epochs": 2, "data.train_n": 32, "eval.attack": "none"}
+    config = short("trades", ("rpat", "wa"), mode=mode, **options)
     whole, run = job("whole", config), job("run", config)
     assert whole.start() == 0
     with monkeypatch.context() as patch:
@@ -585,7 +589,7 @@ def test_a_wrong_config_exits_with_2_and_says_why(job, short, values, text):
 
 
 def test_a_run_that_fails_before_it_begins_still_says_who_it_was(job, short):
-    run = job("run", short().to_dict() | {"mode": "fast"})
+    run = job("run", short().to_dict() | {"mode": "quick"})
     assert run.start() == 2
     begin, error = run.records(1)
     assert begin["kind"] == "begin"
