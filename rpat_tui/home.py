@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,16 @@ def _action(word: str) -> str:
     return word
 
 
+def _launcher(word: str) -> str:
+    if word not in ("local", "slurm"):
+        raise ValueError(word)
+    return word
+
+
+def _slurm(name: str, default: str, help: str, read: Callable[[str], Any] = str) -> Setting:
+    return Setting(f"launcher.slurm.{name}", default, f"RPAT_SLURM_{name.upper()}", help, read)
+
+
 SETTINGS = (
     Setting("home", "", "RPAT_HOME", "folder of runs and database"),
     Setting("data_dir", "", "RPAT_DATA", "folder of data sets; empty: <home>/data"),
@@ -194,6 +204,30 @@ SETTINGS = (
         _action,
         "tell or restart",
     ),
+    Setting(
+        "launcher.default",
+        "local",
+        "RPAT_LAUNCHER",
+        "where runs execute unless said: local or slurm",
+        _launcher,
+        "local or slurm",
+    ),
+    _slurm("partition", "", "where jobs are sent; empty: the cluster's default"),
+    _slurm("account", "", "whose budget"),
+    _slurm("qos", "", "quality of service"),
+    _slurm("time", "", "limit of a turn: minutes, HH:MM:SS, D-HH; a run takes as many as it needs"),
+    _slurm("gres", "", "as gpu:1 or gpu:a100:1; none; empty: one GPU where the cluster has any"),
+    _slurm("cpus", "4", "processors of a job", int),
+    _slurm("mem", "", "memory of a job, as 32G"),
+    _slurm("constraint", "", "features that a node must have"),
+    _slurm("sbatch", "", "more options for sbatch, as --exclude=n7 --reservation=x"),
+    _slurm("setup", "", "shell lines before the program, as: module load cuda"),
+    _slurm("python", "", "Python on the nodes; empty: the one that queues"),
+    _slurm("pass_env", "", "more environment variables that jobs get, comma-separated"),
+    _slurm("signal", "120", "seconds before the time limit to save the work", int),
+    _slurm("turns", "20", "times that a job is started again by itself", int),
+    _slurm("in_flight", "100", "jobs at a time in the cluster's queue; 0: no limit", int),
+    _slurm("poll_every", "10", "seconds between two looks at the cluster", float),
 )
 
 
@@ -208,7 +242,7 @@ def settings(**flags: str | None) -> dict[str, Value]:
     """Return every setting with its origin: default, files, environment, then flags."""
     found = {s.name: Value(s.name, s.default, "default", s.help) for s in SETTINGS}
     for file in config_files():
-        for name, raw in _read_toml(file).items():
+        for name, raw in _flat(_read_toml(file)):
             if name not in found:
                 raise ConfigError(f"{file}: '{name}' is not a setting; see rpat config")
             found[name] = Value(name, str(raw), str(file), found[name].help)
@@ -268,6 +302,15 @@ def file_system(path: Path) -> str:
 def is_network(kind: str) -> bool:
     """Return whether SQLite's locks cannot be trusted on a file system."""
     return kind.startswith(NETWORK_FILE_SYSTEMS)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested tables under dotted names."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

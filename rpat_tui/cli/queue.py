@@ -11,8 +11,8 @@ import typer
 from rpat_tui.cli.output import HomeOption, JsonOption, print_json, reading, remark, say
 
 Runs = Annotated[list[str], typer.Argument(help="Ids (r0001) or names.", metavar="RUN...")]
-What, Data, Attack, Training, Where = (
-    "What", "Data", "Threat and attack", "Training", "Where and when",
+What, Data, Attack, Training, Where, Cluster = (
+    "What", "Data", "Threat and attack", "Training", "Where and when", "Cluster",
 )  # fmt: skip
 
 
@@ -82,6 +82,23 @@ def run(
         int | None,
         option("--retries", panel=Where, help="Times to try again after a failure.", min=0),
     ] = None,
+    launcher: Annotated[
+        str | None, option("--launcher", panel=Cluster, help="Where it executes: local or slurm.")
+    ] = None,
+    partition: Annotated[str, option("--partition", panel=Cluster, help="Slurm's partition.")] = "",
+    account: Annotated[str, option("--account", panel=Cluster, help="Whose budget.")] = "",
+    qos: Annotated[str, option("--qos", panel=Cluster, help="Quality of service.")] = "",
+    time: Annotated[
+        str, option("--time", panel=Cluster, help="Limit of a turn, as 4:00:00; it goes on after.")
+    ] = "",
+    gres: Annotated[
+        str, option("--gres", panel=Cluster, help="As gpu:1 or gpu:a100:1, or none.")
+    ] = "",
+    cpus: Annotated[str, option("--cpus", panel=Cluster, help="Processors.")] = "",
+    mem: Annotated[str, option("--mem", panel=Cluster, help="Memory, as 32G.")] = "",
+    sbatch: Annotated[
+        str, option("--sbatch", panel=Cluster, help="More options, as '--exclude=n7 --nice'.")
+    ] = "",
     detach: Annotated[bool, option("--detach", panel=Where, help="Return at once.")] = False,
     reuse: Annotated[
         bool, option("--reuse", panel=Where, help="Take runs of the same config that are there.")
@@ -98,7 +115,7 @@ def run(
 
     Example: rpat run --method pgd-at,mart --rpat --seeds 0-2 --dataset cifar10
     """
-    from rpat_tui import compose
+    from rpat_tui import compose, placement
     from rpat_tui.home import find_home, settings
 
     place = find_home(home)
@@ -120,7 +137,11 @@ def run(
 
     wish = Wish(
         name=name, tags=tuple(tag or ()), note=note, priority=priority,
-        retries=settings()["retries"].value if retries is None else retries,
+        retries=settings()["retries"].value if retries is None else retries, launcher=launcher,
+        resources=placement.given(
+            launcher, partition=partition, account=account, qos=qos, time=time, gres=gres,
+            cpus=cpus, mem=mem, sbatch=sbatch,
+        ),
     )  # fmt: skip
     _start(place, configs, wish, after or [], detach, json, reuse)
 
@@ -169,12 +190,14 @@ def kill(runs: Runs, home: HomeOption = None) -> None:
 
 
 def _ask(runs: list[str], home: str | None, word: str) -> None:
-    from rpat_tui.launch import control
+    from rpat_tui.launch import control, worker
     from rpat_tui.store import queries
 
     with reading(home) as (place, db):
-        for n in queries.find(db, runs):
+        numbers = queries.find(db, runs)
+        for n in numbers:
             say(control.stop(place, db, n, word))
+        worker.ensure_for(place, db, numbers)
 
 
 def requeue(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -153,6 +153,18 @@ def run_suite(
     save: Annotated[
         str | None, typer.Option("--save", help="Write the figure or its numbers into this file.")
     ] = None,
+    launcher: Annotated[
+        str | None, typer.Option("--launcher", help="Where its runs execute: local or slurm.")
+    ] = None,
+    in_flight: Annotated[
+        int | None,
+        typer.Option("--in-flight", help="Jobs of it at a time in the cluster's queue.", min=1),
+    ] = None,
+    partition: Annotated[str, typer.Option("--partition", help="Slurm's partition.")] = "",
+    account: Annotated[str, typer.Option("--account", help="Whose budget at Slurm.")] = "",
+    qos: Annotated[str, typer.Option("--qos", help="Slurm's quality of service.")] = "",
+    time: Annotated[str, typer.Option("--time", help="Limit of a turn, as 4:00:00.")] = "",
+    gres: Annotated[str, typer.Option("--gres", help="As gpu:1, or none.")] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be queued, start nothing.")
@@ -165,6 +177,7 @@ def run_suite(
     What is done or under way is used as it is: run it again to fill holes or to draw again.
     """
     from rpat.errors import ConfigError
+    from rpat_tui import placement
     from rpat_tui.cli.live import follow
     from rpat_tui.home import find_home
 
@@ -174,6 +187,10 @@ def run_suite(
         from rpat_tui.figures import check_target
 
         check_target(Path(save))
+    resources = placement.given(
+        launcher, in_flight=str(in_flight or ""), partition=partition, account=account, qos=qos,
+        time=time, gres=gres,
+    )  # fmt: skip
     changes = [*(changes or ()), *([f"device={device}"] if device else ())]
     suite, rows, before = _rows(
         name, dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home
@@ -182,7 +199,7 @@ def run_suite(
         _say_plan(suite, rows, json, home)
         return
     place = find_home(home)
-    chosen, jobs = _queue(place, suite, rows, before)
+    chosen, jobs = _queue(place, suite, rows, before, launcher, resources)
     numbers = [*chosen.values(), *jobs]
     if detach:
         say(" ".join(f"r{n:04d}" for n in numbers))
@@ -262,6 +279,8 @@ def _queue(
     suite: Suite,
     rows: list[tuple[Row, list[RunConfig]]],
     before: list[RunConfig],
+    launcher: str | None = None,
+    resources: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, int], list[int]]:
     """Queue what is missing; returns the run of each fingerprint and the studies about them."""
     from rpat_tui.launch import frozen, worker
@@ -275,7 +294,9 @@ def _queue(
         there = {key: run["n"] for key, run in found.items() if _usable(run)}
         fresh = {key: config for key, config in needed.items() if key not in there}
         provenance = frozen.provenance(place, shlex.join(["rpat", *sys.argv[1:]]))
-        wish = index.Wish(tags=(suite.name,), sweep=suite.name)
+        wish = index.Wish(
+            tags=(suite.name,), sweep=suite.name, launcher=launcher, resources=resources or {}
+        )
         numbers = index.enqueue(place, db, list(fresh.values()), wish, provenance)
         runs = there | dict(zip(fresh, numbers, strict=True))
         jobs = []

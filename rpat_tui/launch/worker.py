@@ -12,7 +12,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -29,9 +29,10 @@ from rpat_tui.launch.locks import held, holder
 from rpat_tui.launch.monitor import Monitor
 from rpat_tui.launch.notify import tell
 from rpat_tui.launch.reconcile import reconcile
+from rpat_tui.launch.slurm.side import Slurm
 from rpat_tui.launch.stuck import Watch
 from rpat_tui.store import db as database
-from rpat_tui.store import queries, queue
+from rpat_tui.store import queries, queue, submissions
 
 TICK = 0.5
 """Seconds between two looks."""
@@ -46,7 +47,7 @@ class Worker:
         self.home, self.idle, self.box, self.say = home, idle, box, say
         self.monitor = Monitor(home, box, settings()["monitor_every"].value)
         self.me: Identity = process_identity()
-        self.sides: list[Launcher] = [Local(home, box, say)]
+        self.sides: list[Launcher] = [Local(home, box, say), Slurm(home, say)]
         self.leaving = False
         self.watch = Watch(settings()["stuck_factor"].value)
         self.restarts_stuck = settings()["stuck_action"].value == "restart"
@@ -82,9 +83,8 @@ class Worker:
                         if database.file_of(self.home) != mine:
                             self.say("the database was replaced: it is opened again")
                             break
-                        for side in self.sides:
-                            side.poll(db)
-                        reconcile(self.home, db, watch=self.watch)
+                        news = [side.poll(db) for side in self.sides]
+                        reconcile(self.home, db, watch=self.watch, clusters=news[1])
                         self._restart_stuck(db)
                         queue_evaluations(self.home, db)
                         tell(db, self.say)
@@ -124,6 +124,13 @@ def ensure(home: Home) -> None:
     _started.append(
         os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsid=True)
     )
+
+
+def ensure_for(home: Home, db: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    """Start a worker where requests about these runs have to be passed on to a cluster."""
+    asked = set(numbers)
+    if any(s.run in asked for s in submissions.followed(db)):
+        ensure(home)
 
 
 def serve(home: Home, idle: float, say: Say) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from rpat.errors import StoreError
 from rpat_tui.home import Home
 
-LATEST = "m006_the_list_of_runs"
+LATEST = "m007_runs_on_a_cluster"
 """The newest migration: known without importing sqlite-utils."""
 
 
