@@ -73,11 +73,12 @@ class Errand:
     """What is asked of the cluster in one go, and what came of it."""
 
     papers: list[Paper] = field(default_factory=list)
-    cancel: list[str] = field(default_factory=list)
+    cancel: dict[str, str] = field(default_factory=dict)  # numbers by name
     known: list[Submission] = field(default_factory=list)
     replies: dict[str, Reply] = field(default_factory=dict)  # by name; none: it was not sent
     jobs: dict[str, Job] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
+    asked: float = 0.0  # when the cluster was asked for its jobs
     problem: str = ""  # why nothing is known
 
 
@@ -142,7 +143,7 @@ class Slurm:
         papers = [] if silence(db) else self._write(db, ready)
         if not (papers or fresh or due):
             return
-        cancel = [job for name, job in unwanted.items() if due or name in fresh]
+        cancel = {name: job for name, job in unwanted.items() if due or name in fresh}
         self._sent |= unwanted.keys()
         self._errand = Errand(papers=papers, cancel=cancel, known=followed)
         self._thread = threading.Thread(target=self._go, args=(self._errand,), daemon=True)
@@ -240,20 +241,32 @@ class Slurm:
         try:
             if self._gpus is None:
                 self._gpus = self.commands.has_gpus()
-            errand.jobs = self.commands.queue()
-            if errand.cancel:
-                self.commands.cancel(errand.cancel)
+            self._look(errand)
+            if jobs := self._still(errand):
+                self.commands.cancel(jobs)
             for paper in errand.papers:
                 errand.replies[paper.made.name] = self.commands.submit(
                     paper.options(gpus=self._gpus),
                     script.script(paper.folder, paper.made.number, paper.asked, self.grace),
                     paper.environment,
                 )
-            if errand.cancel or errand.papers:
-                errand.jobs = self.commands.queue()
+            if jobs or errand.papers:
+                self._look(errand)
             self._ask_accounting(errand)
         except Silent as why:
             errand.problem = str(why)
+
+    def _still(self, errand: Errand) -> list[str]:
+        """Return the jobs to cancel that are still there under their names.
+
+        A controller that lost its state gives the same numbers to other jobs.
+        """
+        there = {name: job for name, job in errand.jobs.items() if not words.is_over(job.state)}
+        return [n for name, n in errand.cancel.items() if name in there and there[name].id == n]
+
+    def _look(self, errand: Errand) -> None:
+        asked = time.time()
+        errand.jobs, errand.asked = self.commands.queue(), asked
 
     def _ask_accounting(self, errand: Errand) -> None:
         left = [s for s in errand.known if s.name not in errand.jobs]
@@ -277,7 +290,7 @@ class Slurm:
         self.say(f"Slurm does not answer: {problem}" if problem else "Slurm answers")
 
     def _learn(self, db: sqlite3.Connection, errand: Errand) -> None:
-        now = time.time()
+        now = errand.asked
         for s in submissions.followed(db):
             if s.name in errand.jobs:
                 self._take_in(db, s, errand.jobs[s.name], errand.troubles.get(s.name), now)
