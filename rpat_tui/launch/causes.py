@@ -62,8 +62,8 @@ _ALL = (
     ),
     Cause(
         "no progress",
-        "Three turns in a row began at the same step.",
-        "Requeue with a longer --time or in another partition; see rpat logs RUN.",
+        "Three turns in a row began at the same step and reached their time limit.",
+        "Requeue with a longer --time; see rpat logs RUN.",
     ),
     Cause(
         "refused",

@@ -158,8 +158,9 @@ def test_the_script_becomes_the_attendant_so_that_nothing_is_orphaned(tmp_path: 
     asked = {"setup": "module load x", "python": "/opt/py thon"}
     lines = script.script(tmp_path / "a b", 3, asked, 600).splitlines()
     assert lines[0] == "#!/bin/bash"
-    assert lines[1] == f"cd '{tmp_path}/a b' || exit 78"
-    assert lines[2] == "module load x"
+    assert lines[1] == "trap '' USR1"
+    assert lines[2] == f"cd '{tmp_path}/a b' || exit 78"
+    assert lines[3] == "module load x"
     assert lines[-1] == f"exec '/opt/py thon' -m rpat_tui.launch.attend '{tmp_path}/a b' 3"
 
 
@@ -310,9 +311,17 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str, str,
         TERM, {"said": "CANCELLED"}, LATER, "stopped", "outside rpat", True),
     "a saved preemption without a warning goes on": (
         TERM, {"said": "PREEMPTED"}, LATER, "queued", "goes on", True),
-    "a signal of unknown origin is a stop": (
+    "a saved signal that was no scancel goes on": (
         TERM, {"said": "FAILED"}, {"end": {"heard": ["SIGTERM"], "why": "signal"}, **LATER},
+        "queued", "saved its work when told to", True),
+    "a signal of a job that nobody knows any more is a stop": (
+        TERM, {"said": "GONE"}, {"end": {"heard": ["SIGTERM"], "why": "signal"}, **LATER},
         "stopped", "SIGTERM from outside", True),
+    "a signal before the handlers are there goes on": (
+        {"attempt": 1, "signal": "SIGTERM"}, {"said": "FAILED"},
+        {"end": {"heard": ["SIGTERM"]}, **LATER}, "queued", "told to end", True),
+    "early preemption three times is bad luck": (
+        GOES, {"said": "PREEMPTED"}, {**LATER, "stalled": True}, "queued", "goes on", True),
 
     "a crash is the run's own": (
         {"attempt": 1, "exit_code": 1, "error_reason": "error", "error_message": "x is 3"},
@@ -435,7 +444,8 @@ def test_no_turn_is_asked_for(
     told: Callable[..., dict[str, Any]], heard: list[str], request_: str, code: int,
     more: dict[str, Any], because: str,
 ) -> None:  # fmt: skip
-    found = told(heard, request_, code, answer=answer(), **more)
+    end = "2026-11-23T01:24:41" if because == "no progress" else "2036-11-23T01:24:41"
+    found = told(heard, request_, code, answer=answer(end=end), **more)
     assert (found["again"], found["because"]) == (False, because)
 
 
@@ -497,8 +507,8 @@ class Cluster(Commands):
 class Manager:
     """What a worker does with a cluster, one look at a time, on a clock of its own."""
 
-    def __init__(self, home: Home, db: sqlite3.Connection, cluster: Cluster) -> None:
-        self.home, self.db, self.cluster = home, db, cluster
+    def __init__(self, home: Home, db: sqlite3.Connection, cluster: Commands) -> None:
+        self.home, self.db = home, db
         self.now = 0.0
         self.slurm = Slurm(home, commands=cluster, clock=lambda: self.now)
 

@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+import rpat as rpat_package
 from rpat.recipes import recipe
 from rpat.rundir import RunDir
 from rpat_tui.home import Home
@@ -35,12 +36,16 @@ from tests.console.conftest import home as home
 from tests.console.conftest import rpat as rpat
 
 HERE = Path(__file__).parent
+RESULTS = HERE.parents[1] / "bench" / "results"
+Summary = Callable[[str, str, list[tuple[str, str]]], None]
 LIMIT = 120.0
 """Seconds after which what should have happened has not; a quiet machine needs a tenth."""
 
 
 def why_not() -> str:
-    """Return why no cluster can be started here, or ''."""
+    """Return why no cluster is started here, or ''."""
+    if not os.environ.get("RPAT_TEST_SLURM"):
+        return "make slurm starts a Slurm of its own for these"
     if os.geteuid() != 0:
         return "a cluster of our own needs root"
     missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if not _there(name)]
@@ -60,6 +65,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _folder(run: int) -> Path:
     return Path(tempfile.gettempdir()) / f"rpat-slurm-{run}"
+
+
+@pytest.fixture
+def summary() -> Summary:
+    """Print a summary, and keep it as a page of `bench/results`."""
+
+    def keep(name: str, title: str, lines: list[tuple[str, str]]) -> None:
+        text = "\n".join([
+            f"# {title}\n",
+            f"`make soak`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores shared with other "
+            f"work, rpat {rpat_package.__version__}, {_version()}, two nodes and four counted "
+            "GPUs on one machine (`tests/slurm/start-test-cluster`), the stand-in core\n",
+            "| | |", "| :-- | :-- |", *(f"| {what} | {value} |" for what, value in lines), "",
+        ])  # fmt: skip
+        (RESULTS / f"{name}.md").write_text(text, "utf-8")
+
+    return keep
+
+
+def _version() -> str:
+    done = subprocess.run(["sbatch", "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "Slurm of unknown version"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -10,12 +10,13 @@ import sqlite3
 import pytest
 
 from rpat.identity import is_alive
+from rpat.rundir import Attempt
 from rpat_tui.home import Home
 from rpat_tui.launch import control, worker
 from rpat_tui.launch.locks import holder
-from rpat_tui.launch.reconcile import reconcile
 from rpat_tui.launch.slurm import side
-from rpat_tui.store import index, queries, submissions
+from rpat_tui.launch.slurm.commands import Commands
+from rpat_tui.store import queries, submissions
 from tests.console import real
 from tests.console.conftest import Rpat, until
 from tests.console.test_slurm import Manager
@@ -165,11 +166,16 @@ def test_a_cluster_that_is_gone_leaves_no_false_end(
     lab.trains(n)
     lab.reaches(n, "running")
     os.kill((holder(lab.home.worker_lock) or {})["pid"], signal.SIGKILL)
-    lab.cluster.stop()
-    manager = Manager(lab.home, lab.db, side.Commands())  # type: ignore[arg-type]
+    attempt = queries.attempts(lab.db, n)[0]
+    for daemon in ("slurmctld", "slurmd-n1", "slurmd-n2"):  # a power failure
+        lab.cluster.kill(daemon)
+    for who in (attempt["attendant"], attempt["trainer"]):
+        os.kill(who["pid"], signal.SIGKILL)
+    manager = Manager(lab.home, lab.db, Commands())
     manager.look(2)
     assert lab.state(n) == ("running", ""), "nobody says that it is not"
     assert side.silence(lab.db)
+    lab.cluster.stop()
     lab.cluster.start()  # another one, that knows nothing of the old one's jobs
     manager.look()
     assert lab.state(n) == ("running", "")
@@ -181,40 +187,50 @@ def test_a_cluster_that_is_gone_leaves_no_false_end(
     manager.look()
     assert lab.state(n) == ("stopped", "given up on request")
     control.requeue(lab.home, lab.db, n)
-    lab.db.execute("update runs set note = ''")
-    lab.reaches(n, "running")
+    manager.look(2)
+    until(lambda: len(lab.run(n).attempts()) == 2, LIMIT)
+    lab.trains(n)
     control.stop(lab.home, lab.db, n, "kill")
     lab.reaches(n, "stopped")
 
 
-def test_the_same_training_gives_the_same_numbers_here_and_on_the_cluster(
-    home: Home,
-    db: sqlite3.Connection,
-    cluster: Cluster,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_real_training_gives_the_same_numbers_here_and_preempted_on_the_cluster(
+    home: Home, db: sqlite3.Connection, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RPAT_SLURM_POLL_EVERY", "0.5")
+    monkeypatch.setenv("RPAT_SLURM_PARTITION", "low")
     monkeypatch.setenv("PYTHONPATH", str(real.ROOT))
     (here,) = real.enqueue(home, db, [3], epochs=2)
     monkeypatch.setenv("RPAT_LAUNCHER", "slurm")
     (there,) = real.enqueue(home, db, [3], epochs=2)
+    lab = Lab(home, db, cluster)
     worker.ensure(home)
-    until(lambda: not queries.unfinished(db, [here, there]), 2 * LIMIT)
+    first = Attempt(lab.run(there).path, 1)
+    until(lambda: first.journal.exists() and '"kind":"log"' in first.journal.read_text(), LIMIT)
+    assert lab.job(there)
+    for node in ("n1", "n2"):  # a run on the CPU asks for no GPU: only whole nodes are in its way
+        cluster.ask("sbatch", "--partition=high", f"--nodelist={node}", "--exclusive",
+                    "--output=/dev/null", "--time=5", "--wrap=sleep 1")  # fmt: skip
+    lab.finish(here, there)
     states = db.execute("select state, reason from runs").fetchall()
     assert states == [("done", ""), ("done", "")]
-    assert submissions.of_run(db, there)
+    assert len(lab.run(there).attempts()) == 2
+    assert lab.causes(there).count("preempted") >= 1
     assert not submissions.of_run(db, here)
     assert real.numbers(db, there) == real.numbers(db, here)
 
 
-def test_the_doctor_looks_at_the_cluster(lab: Lab, rpat: Rpat) -> None:
+def test_the_doctor_looks_at_the_cluster(
+    lab: Lab, rpat: Rpat, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = {row["check"]: row for row in rpat("doctor", "--json").json}
     assert found["slurm"]["ok"] is True
-    assert "22.05" in found["slurm"]["found"] or "slurm" in found["slurm"]["found"].lower()
-    assert {"main", "low", "high"} <= set(found["partitions"]["found"].replace(",", "").split())
+    assert found["slurm"]["found"].startswith("rpat-test, Slurm ")
+    assert found["partitions"]["found"] == "main, low, high"
+    assert found["accounting"]["found"].startswith("none: Slurm forgets a job 300 sec")
     lab.cluster.kill("slurmctld", signal.SIGTERM)
+    monkeypatch.setenv("RPAT_LAUNCHER", "slurm")
     found = {row["check"]: row for row in rpat("doctor", "--json").json}
     assert found["slurm"]["ok"] is False
+    assert "Unable to contact slurm controller" in found["slurm"]["found"]
     lab.cluster.launch("slurmctld")
-    assert reconcile(lab.home, lab.db)
-    assert index.META["launcher"] == ""

@@ -162,6 +162,8 @@ def _interrupted(e: JobEvidence) -> Outcome:
     if why_not == "turns":
         return _ended(because("stopped", "turns", "was started again as often as was allowed"))
     invited = e.end.get("again") or cause == "preempted" or "SIGUSR1" in e.end.get("heard", ())
+    if words.is_over(said) and said != words.GONE:
+        invited = True  # nobody cancelled it, and it had not finished: whoever it was, it goes on
     if invited:
         if words.is_over(said):
             return _again(e, cause, sentence)
@@ -182,6 +184,8 @@ def _killed(e: JobEvidence) -> Outcome:
         return _cancelled(e)
     if said == "OUT_OF_MEMORY":
         return _memory(e)
+    if words.is_over(said) and e.end.get("heard"):
+        return _again(e, "outside stop", "was told to end before it could save anything")
     if words.is_over(said) or e.ended_for > SETTLE:
         return Outcome(judge(e.run), closes=True)
     return UNDECIDED
@@ -196,14 +200,14 @@ def _ended(verdict: Verdict) -> Outcome:
 
 def _again(e: JobEvidence, cause: str, sentence: str) -> Outcome:
     """The job is over and the run is not: another job goes on."""
-    if e.stalled:
+    if e.stalled and cause == "time limit":  # who is preempted early three times has bad luck
         return _stalled()
     where = "goes on from its checkpoint" if e.run.attempt else "is submitted again"
     return _ended(because("queued", cause, f"{sentence}; {where}"))
 
 
 def _stalled() -> Outcome:
-    what = f"{STALLED} turns in a row began at the same step: they are too short to save anything"
+    what = f"{STALLED} turns in a row began at the same step: their time limit is too short"
     return _ended(because("failed", "no progress", what))
 
 

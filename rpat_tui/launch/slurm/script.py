@@ -60,6 +60,7 @@ def script(run_dir: Path, number: int, asked: Mapping[str, str], grace: float) -
     python = asked.get("python") or sys.executable
     lines = [
         "#!/bin/bash",
+        "trap '' USR1",  # a warning before the attendant can answer must not end the job
         f"cd {shlex.quote(str(run_dir))} || exit 78",
         *filter(None, [asked.get("setup", "")]),
         "export SLURM_EXPORT_ENV=ALL",

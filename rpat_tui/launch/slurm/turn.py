@@ -61,7 +61,7 @@ class Turn:
             because = "nobody wants it any more"
         elif self.restart + 1 >= int(self.env.get("RPAT_TURNS") or 20):
             because = "turns"
-        elif stalled(self.run):
+        elif why == "time limit" and stalled(self.run):
             because = "no progress"
         return {"heard": heard, "why": why, "again": not because, "because": because}
 
