@@ -21,6 +21,25 @@ def option(*names: str, panel: str, help: str, **more: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
 
 
+LauncherOption = Annotated[
+    str | None, option("--launcher", panel=Cluster, help="Where it executes: local or slurm.")
+]
+PartitionOption = Annotated[str, option("--partition", panel=Cluster, help="Slurm's partition.")]
+AccountOption = Annotated[str, option("--account", panel=Cluster, help="Whose budget.")]
+QosOption = Annotated[str, option("--qos", panel=Cluster, help="Quality of service.")]
+TimeOption = Annotated[
+    str, option("--time", panel=Cluster, help="Limit of a turn, as 4:00:00; it goes on after.")
+]
+GresOption = Annotated[
+    str, option("--gres", panel=Cluster, help="As gpu:1 or gpu:a100:1, or none.")
+]
+CpusOption = Annotated[str, option("--cpus", panel=Cluster, help="Processors.")]
+MemOption = Annotated[str, option("--mem", panel=Cluster, help="Memory, as 32G.")]
+SbatchOption = Annotated[
+    str, option("--sbatch", panel=Cluster, help="More options, as '--exclude=n7 --nice'.")
+]
+
+
 def run(
     method: Annotated[str, option("--method", panel=What, help="Method, or a comma list.")] = "",
     rpat: Annotated[bool, option("--rpat", panel=What, help="Add RPAT's term.")] = False,
@@ -82,23 +101,15 @@ def run(
         int | None,
         option("--retries", panel=Where, help="Times to try again after a failure.", min=0),
     ] = None,
-    launcher: Annotated[
-        str | None, option("--launcher", panel=Cluster, help="Where it executes: local or slurm.")
-    ] = None,
-    partition: Annotated[str, option("--partition", panel=Cluster, help="Slurm's partition.")] = "",
-    account: Annotated[str, option("--account", panel=Cluster, help="Whose budget.")] = "",
-    qos: Annotated[str, option("--qos", panel=Cluster, help="Quality of service.")] = "",
-    time: Annotated[
-        str, option("--time", panel=Cluster, help="Limit of a turn, as 4:00:00; it goes on after.")
-    ] = "",
-    gres: Annotated[
-        str, option("--gres", panel=Cluster, help="As gpu:1 or gpu:a100:1, or none.")
-    ] = "",
-    cpus: Annotated[str, option("--cpus", panel=Cluster, help="Processors.")] = "",
-    mem: Annotated[str, option("--mem", panel=Cluster, help="Memory, as 32G.")] = "",
-    sbatch: Annotated[
-        str, option("--sbatch", panel=Cluster, help="More options, as '--exclude=n7 --nice'.")
-    ] = "",
+    launcher: LauncherOption = None,
+    partition: PartitionOption = "",
+    account: AccountOption = "",
+    qos: QosOption = "",
+    time: TimeOption = "",
+    gres: GresOption = "",
+    cpus: CpusOption = "",
+    mem: MemOption = "",
+    sbatch: SbatchOption = "",
     detach: Annotated[bool, option("--detach", panel=Where, help="Return at once.")] = False,
     reuse: Annotated[
         bool, option("--reuse", panel=Where, help="Take runs of the same config that are there.")
@@ -208,6 +219,15 @@ def requeue(
     code: Annotated[
         str, typer.Option("--code", help="frozen, or now: go on with the code of today.")
     ] = "frozen",
+    launcher: LauncherOption = None,
+    partition: PartitionOption = "",
+    account: AccountOption = "",
+    qos: QosOption = "",
+    time: TimeOption = "",
+    gres: GresOption = "",
+    cpus: CpusOption = "",
+    mem: MemOption = "",
+    sbatch: SbatchOption = "",
     home: HomeOption = None,
 ) -> None:
     """Go on with failed or stopped runs.
@@ -215,16 +235,27 @@ def requeue(
     They are queued again and continue from their last checkpoint.
     """
     from rpat.errors import ConfigError
+    from rpat_tui import placement
     from rpat_tui.launch import anew, control, worker
     from rpat_tui.store import queries
 
     if code not in ("frozen", "now"):
         raise ConfigError(f"--code {code} does not exist; choose frozen or now")
+    resources = {
+        "partition": partition, "account": account, "qos": qos, "time": time, "gres": gres,
+        "cpus": cpus, "mem": mem, "sbatch": sbatch,
+    }  # fmt: skip
+    resources = {name: value for name, value in resources.items() if value}
+    placement.check(resources)
     with reading(home) as (place, db):
         for n in queries.find(db, runs):
             if code == "now":
                 say(anew.to_present_code(place, db, n))
-            say(control.requeue(place, db, n, from_start=from_start))
+            say(
+                control.requeue(
+                    place, db, n, from_start=from_start, launcher=launcher, resources=resources
+                )
+            )
         worker.ensure(place)
 
 

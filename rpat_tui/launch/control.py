@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 from rpat.errors import ConfigError
@@ -11,7 +12,7 @@ from rpat_tui.home import Home
 from rpat_tui.launch.sides import side_of
 from rpat_tui.store import queries
 from rpat_tui.store.db import transaction
-from rpat_tui.store.index import depend, task
+from rpat_tui.store.index import depend, place, task
 from rpat_tui.store.queue import FINAL, move, name_of
 
 SAID = {
@@ -68,10 +69,19 @@ def restart(home: Home, db: sqlite3.Connection, n: int) -> bool:
     return not side_of(home, db, n).kill(db, n, "stuck")
 
 
-def requeue(home: Home, db: sqlite3.Connection, n: int, *, from_start: bool = False) -> str:
+def requeue(
+    home: Home,
+    db: sqlite3.Connection,
+    n: int,
+    *,
+    from_start: bool = False,
+    launcher: str | None = None,
+    resources: Mapping[str, str] | None = None,
+) -> str:
     """Queue a failed or stopped run again; it goes on from its last checkpoint.
 
-    `from_start` moves its checkpoints aside. Raises `ConfigError` in any other state.
+    `from_start` moves its checkpoints aside; `launcher` and `resources` say where it executes now
+    and what it asks of a cluster, as far as that changes. Raises `ConfigError` in any other state.
     """
     run = RunDir(home.runs / name_of(n))
     with transaction(db):
@@ -86,6 +96,8 @@ def requeue(home: Home, db: sqlite3.Connection, n: int, *, from_start: bool = Fa
                 "or rpat reindex forgets it"
             )
         _refuse_archived(db, n)
+        if launcher is not None or resources:
+            place(home, db, n, launcher, resources or {})
         if from_start:
             _set_aside(run.checkpoints)
         kind = db.execute("select kind from runs where n = ?", (n,)).fetchone()[0]

@@ -23,7 +23,7 @@ from rpat_tui.home import Home
 from rpat_tui.store import carry, submissions
 from rpat_tui.store.belonging import bump, fact
 from rpat_tui.store.db import transaction
-from rpat_tui.store.queue import OPEN, name_of
+from rpat_tui.store.queue import OPEN, name_of, place_of
 
 Task = RunConfig | Job
 """What a run directory can hold: a training run, an evaluation or a study."""
@@ -105,6 +105,26 @@ def _placed(wish: Wish) -> Wish:
     """Return a wish that says where its runs execute, and what they ask of a cluster."""
     launcher, resources = placement.resolve(wish.launcher, wish.resources)
     return replace(wish, launcher=launcher, resources=resources)
+
+
+def place(
+    home: Home, db: sqlite3.Connection, n: int, launcher: str | None, changes: Mapping[str, str]
+) -> None:
+    """Let a run that has ended execute elsewhere, or ask a cluster for something else.
+
+    What was asked for before stays where it is not changed. Raises `ConfigError`.
+    """
+    old, asked = place_of(db, n)
+    word = launcher if launcher is not None else old or "local"
+    kept = asked if word == "slurm" else {}
+    launcher, resources = placement.resolve(word, {**kept, **changes})
+    run = RunDir(home.runs / name_of(n))
+    meta = META | _read_or_empty(run.meta)
+    write_json(run.meta, meta | {"launcher": launcher, "resources": resources})
+    db.execute(
+        "update runs set launcher = ?, resources = ? where n = ?",
+        (launcher, json.dumps(resources), n),
+    )
 
 
 def want_evaluations(

@@ -172,6 +172,14 @@ def launcher_of(db: sqlite3.Connection, run: int) -> str:
     return str(db.execute("select launcher from runs where n = ?", (run,)).fetchone()[0])
 
 
+def place_of(db: sqlite3.Connection, run: int) -> tuple[str, dict[str, str]]:
+    """Return which launcher a run belongs to, and what it asks of a cluster."""
+    launcher, resources = db.execute(
+        "select launcher, resources from runs where n = ?", (run,)
+    ).fetchone()
+    return launcher, json.loads(resources)
+
+
 def place_first(db: sqlite3.Connection, runs: Sequence[int]) -> None:
     """Put runs in front of everything that is queued, in the given order."""
     others = _others(db, runs)

@@ -108,14 +108,13 @@ def begin(home: Home, db: sqlite3.Connection, n: int, uid: str, attempt: int) ->
 
     Its name is unique among all homes, so that the job is found again by it.
     """
-    number = db.execute(
-        "select coalesce(max(number), 0) + 1 from submissions where run = ?", (n,)
-    ).fetchone()[0]
+    run = RunDir(home.runs / name_of(n))
+    last = db.execute("select max(number) from submissions where run = ?", (n,)).fetchone()[0]
+    number = max([last or 0, *(int(file.stem) for file in run.submissions.glob("*.json"))]) + 1
     made = Submission(
         run=n, number=number, name=f"rpat-{name_of(n)}-{uid[-8:]}-{number}", after=attempt,
         t=time.time(), state=SUBMITTING,
     )  # fmt: skip
-    run = RunDir(home.runs / name_of(n))
     run.submissions.mkdir(exist_ok=True)
     write_json(run.submission(number), _file(made))
     _insert(db, [made])

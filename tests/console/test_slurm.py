@@ -15,7 +15,8 @@ from rpat.journal import VERSION, Journal
 from rpat.rundir import RunDir
 from rpat_tui import placement
 from rpat_tui.home import Home
-from rpat_tui.launch import control
+from rpat_tui.launch import anew, control
+from rpat_tui.launch.automatic import queue_evaluations
 from rpat_tui.launch.causes import CAUSES
 from rpat_tui.launch.rebuild import rebuild
 from rpat_tui.launch.reconcile import reconcile
@@ -653,6 +654,70 @@ def test_a_worker_that_dies_around_sbatch_submits_nothing_twice(
     assert len(cluster.jobs) == 1
     (made,) = [s for s in submissions.of_run(db, n) if s.closed is None]
     assert (made.number, made.job, made.state) == (1 if sent else 2, "1", "submitted")
+
+
+def test_a_queue_on_hold_sends_nothing(manager: Manager, cluster: Cluster, give: Give) -> None:
+    give()
+    queue.hold(manager.db, queue.ALL, "maintenance")
+    manager.look(2)
+    assert cluster.jobs == {}
+    queue.release(manager.db, queue.ALL)
+    manager.look()
+    assert len(cluster.jobs) == 1
+
+
+def test_what_follows_a_run_goes_where_the_run_went(
+    home: Home, db: sqlite3.Connection, give: Give
+) -> None:
+    (n,) = give(partition="low")
+    (again,) = anew.rerun(home, db, [n], seeds=[5])
+    assert queue.place_of(db, again) == queue.place_of(db, n)
+    assert queue.place_of(db, n)[1]["partition"] == "low"
+    with database.transaction(db):
+        db.execute("update runs set state = 'done', wants = 'aa' where n = ?", (n,))
+    (job,) = queue_evaluations(home, db)
+    assert queue.place_of(db, job) == queue.place_of(db, n)
+
+
+def test_a_run_can_be_queued_again_with_other_wishes_or_elsewhere(
+    manager: Manager, cluster: Cluster, give: Give, rpat: Rpat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rpat_tui.launch.worker.ensure", lambda home: None)
+    (n,) = give(partition="nope", mem="8G")
+    cluster.refusal = "Batch job submission failed: Invalid partition name specified"
+    manager.look()
+    assert manager.states() == ["failed"]
+    refused(rpat("requeue", "r0001", "--launcher", "local", "--time", "60"), "--launcher slurm")
+    assert manager.states() == ["failed"]
+    assert rpat("requeue", "r0001", "--partition", "low", "--time", "60").code == 0
+    launcher, asked = queue.place_of(manager.db, n)
+    assert (launcher, asked["partition"], asked["mem"], asked["time"]) == (
+        "slurm", "low", "8G", "60",
+    )  # fmt: skip
+    assert json.loads(RunDir(manager.home.runs / "r0001").meta.read_text())["resources"] == asked
+    control.stop(manager.home, manager.db, n)
+    assert rpat("requeue", "r0001", "--launcher", "local").code == 0
+    assert queue.place_of(manager.db, n) == ("", {})
+    assert queue.any_ready(manager.db)
+
+
+def test_people_are_told_what_the_cluster_says(
+    manager: Manager, cluster: Cluster, give: Give, rpat: Rpat
+) -> None:
+    give(sweep="table1", in_flight="1")
+    give(sweep="table1", in_flight="1")
+    manager.look(2)
+    first, second = rpat("explain", "r0001", "r0002", "--json").json
+    assert first["waits"][0].startswith("Slurm job 1: PENDING (Priority), ")
+    assert second["waits"][0] == "1 jobs of table1 are with Slurm: --in-flight allows no more"
+    begin(manager, 1)
+    cluster.tell("1", "RUNNING", why="", node="n7")
+    manager.look()
+    assert "Slurm job 1: RUNNING on n7" in rpat("explain", "r0001").out
+    assert rpat("show", "r0001", "--json").json["cluster"]["node"] == "n7"
+    cluster.silent = "Unable to contact slurm controller"
+    manager.look()
+    assert f"Slurm has not answered for 0 min: {cluster.silent}" in rpat("explain", "r0002").out
 
 
 def test_a_job_that_waits_is_taken_back_and_never_starts(

@@ -1,7 +1,7 @@
 """A real Slurm of our own for the tests marked `slurm`: two nodes with two counted GPUs each.
 
-One cluster a test run, started by the first test that needs it and stopped at the end. Tests take
-turns, also those of several pytest processes: each may restart daemons.
+One cluster a pytest process, started by the first test that needs it and stopped at the end: tests
+restart its daemons, and have it to themselves.
 """
 
 from __future__ import annotations
@@ -91,10 +91,9 @@ def _version() -> str:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     folder = _folder(os.getpid())
-    if not hasattr(session.config, "workerinput") and folder.exists():
+    if folder.exists():
         subprocess.run([HERE / "stop-test-cluster", str(folder)], check=False)
-        for suffix in (".lock", ".turn"):
-            folder.with_suffix(suffix).unlink(missing_ok=True)
+        folder.with_suffix(".lock").unlink(missing_ok=True)
 
 
 @dataclass
@@ -104,10 +103,12 @@ class Cluster:
     folder: Path
 
     def start(self) -> None:
-        done = subprocess.run(
-            [HERE / "start-test-cluster", "--dir", str(self.folder)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        with (self.folder.parent / "rpat-slurm.starting").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)  # two that look for free ports would find the same
+            done = subprocess.run(
+                [HERE / "start-test-cluster", "--dir", str(self.folder)],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
         assert done.returncode == 0, done.stderr
 
     def stop(self) -> None:
@@ -157,18 +158,14 @@ def _runs(pid: int) -> bool:
 
 
 @pytest.fixture
-def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """The cluster, for one test at a time, with nothing on it."""
-    inside = hasattr(request.config, "workerinput")
-    found = Cluster(_folder(os.getppid() if inside else os.getpid()))
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """This process's cluster, with nothing on it."""
+    found = Cluster(_folder(os.getpid()))
     monkeypatch.setenv("SLURM_CONF", str(found.folder / "slurm.conf"))
-    with found.folder.with_suffix(".turn").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        found.start()
-        yield found
-        if (found.folder / "slurm.conf").exists():
-            with suppress(AssertionError):
-                found.ask("scancel", "--user=root")
+    found.start()
+    yield found
+    with suppress(AssertionError):
+        found.ask("scancel", "--user=root")
 
 
 @dataclass

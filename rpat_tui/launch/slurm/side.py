@@ -24,7 +24,7 @@ from rpat_tui.launch.slurm.parse import Job
 from rpat_tui.store import submissions
 from rpat_tui.store.belonging import fact, set_fact
 from rpat_tui.store.db import transaction
-from rpat_tui.store.queue import move, name_of
+from rpat_tui.store.queue import ALL, holds, move, name_of
 from rpat_tui.store.submissions import OVER, SUBMITTING, Submission
 
 MISSING = 60.0
@@ -137,6 +137,8 @@ class Slurm:
             return
         now, followed = self.clock(), submissions.followed(db)
         ready = submissions.submittable(db, BATCH) if now >= self._wait_until else []
+        if ready and ALL in holds(db):
+            ready = []
         unwanted = {s.name: s.job for s in followed if s.job and self._is_unwanted(s)}
         fresh = unwanted.keys() - self._sent
         due = now >= self._due and bool(followed or ready)
@@ -214,7 +216,7 @@ class Slurm:
         elif state == "queued":
             reason = f"Slurm refused the job: {reply.problem}"
             move(db, made.run, "starting", "", {"by": "the worker"})
-            move(db, made.run, "failed", reason, {"cause": "refused"})
+            move(db, made.run, "failed", reason, {"cause": "refused", "by": "Slurm"})
             self.say(f"{name_of(made.run)}: {reason}")
 
     # ------------------------------------------------------------- what is not wanted any more
