@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -73,7 +74,7 @@ def main(folder: str, submission: int = 0) -> int:
             process_group=0,  # whatever it starts can be ended with it
         )
     log.write("started", **process_identity(trainer.pid))
-    forced = _wait(trainer, attempt)
+    forced = _wait(trainer, attempt, (lambda: turn.hear(heard)) if turn is not None else None)
     code = trainer.returncode
     name = signal.Signals(-code).name if code < 0 else ""
     more = _memory(name, before) | ({"forced": round(forced)} if forced else {})
@@ -161,14 +162,19 @@ def _answer_signals(attempt: Attempt) -> list[str]:
     return heard
 
 
-def _wait(trainer: subprocess.Popen[bytes], attempt: Attempt) -> float:
+def _wait(
+    trainer: subprocess.Popen[bytes], attempt: Attempt, look: Callable[[], None] | None = None
+) -> float:
     """Wait for the trainer's end; one that ignores a request to stop is killed after a while.
 
-    Returns the seconds after which it was killed, 0 where it ended by itself.
+    `look` is called about each second. Returns the seconds after which it was killed, 0 where it
+    ended by itself.
     """
     asked: float | None = None
     waited = 0.0
     while not _has_ended(trainer.pid):
+        if look is not None:
+            look()
         if asked is None and attempt.stop.exists():
             asked = time.monotonic()
         if asked is not None and _request(attempt) in AT_ONCE:

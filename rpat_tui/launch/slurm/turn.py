@@ -29,6 +29,8 @@ class Turn:
         self.run, self.submission, self.env = run, submission, env
         self.job = env.get("SLURM_JOB_ID", "")
         self.restart = int(env.get("SLURM_RESTART_COUNT") or 0)
+        self.why = ""
+        self._asked: set[str] = set()
 
     def is_wanted(self) -> bool:
         """Return whether this job may start: not taken back, and no newer one was submitted."""
@@ -46,9 +48,18 @@ class Turn:
             "token": f"{self.job}.{self.restart}", **known,
         }  # fmt: skip
 
+    def hear(self, heard: list[str]) -> None:
+        """Ask Slurm why, once for each signal and soon after it: later it has forgotten."""
+        if set(heard) - self._asked:
+            self._asked |= set(heard)
+            known = self._why(heard)
+            if known and self.why in ("", "signal"):
+                self.why = known
+
     def verdict(self, attempt: Attempt, heard: list[str], code: int) -> dict[str, Any]:
         """Return why the job was signalled, and whether it should get another turn."""
-        why = self._why(heard) if heard else ""
+        self.hear(heard)
+        why = self.why
         asked = _content(attempt)
         by_signal = asked.startswith("SIG")
         ended = code == SAVED or code < 0  # saved, or killed because it did not in time
