@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from rpat.identity import process_identity
 from rpat.journal import VERSION, Journal
-from rpat.rundir import Attempt, RunDir, newest_code, read_json
+from rpat.rundir import Attempt, RunDir, newest_code, read_json, replace
 from rpat_tui.launch import oom
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ def _answer_signals(attempt: Attempt) -> list[str]:
     def request(number: int, frame: FrameType | None) -> None:
         if (name := signal.Signals(number).name) not in heard:
             heard.append(name)
-        if not attempt.stop.exists():
-            attempt.stop.write_text(signal.Signals(number).name, "utf-8")
+        if not attempt.stop.exists():  # whole at once: the trainer takes an empty one for a stop
+            replace(attempt.stop, lambda stream: stream.write(name.encode()))
 
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, request)
