@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Mapping
 
 from rpat.errors import ConfigError
@@ -53,8 +54,18 @@ def resolve(launcher: str | None, given: Mapping[str, str]) -> tuple[str, dict[s
 def given(launcher: str | None, **options: str) -> dict[str, str]:
     """Return the options that were given, checked; raises `ConfigError` before anything is made."""
     found = {name: value for name, value in options.items() if value}
-    resolve(launcher, found)
+    if resolve(launcher, found)[0] == "slurm":
+        require_slurm()
     return found
+
+
+def require_slurm() -> None:
+    """Refuse to send runs to a cluster that cannot be asked from here; raises `ConfigError`."""
+    if shutil.which("sbatch") is None:
+        raise ConfigError(
+            "--launcher slurm: there is no sbatch on this machine; log in to the cluster, or use "
+            "--launcher local"
+        )
 
 
 def check(asked: Mapping[str, str]) -> None:

@@ -247,6 +247,8 @@ def requeue(
     }  # fmt: skip
     resources = {name: value for name, value in resources.items() if value}
     placement.check(resources)
+    if launcher == "slurm":
+        placement.require_slurm()
     with reading(home) as (place, db):
         for n in queries.find(db, runs):
             if code == "now":

@@ -194,6 +194,17 @@ def test_a_wish_that_cannot_be_meant_is_refused(
     assert not nowhere.exists()
 
 
+def test_a_machine_without_slurm_sends_nothing_to_it(
+    rpat: Rpat, nowhere: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = ("run", "--method", "pgd-at", "--dataset", "digits")
+    refused(rpat(*words, "--launcher", "slurm"), "no sbatch on this machine", "--launcher local")
+    monkeypatch.setenv("RPAT_LAUNCHER", "slurm")
+    refused(rpat(*words), "no sbatch on this machine")
+    assert not nowhere.exists()
+
+
 def test_settings_of_a_cluster_stand_in_a_table_of_their_own(
     rpat: Rpat, nowhere: Path, tmp_path: Path
 ) -> None:
@@ -617,6 +628,24 @@ def test_a_refusal_fails_the_run_in_slurms_words_and_a_limit_only_delays_it(
     assert manager.reason(n) == f"Slurm refused the job: {cluster.refusal}"
     assert queries.transitions(manager.db, n)[-1]["evidence"]["cause"] == "refused"
     assert not queue.work_left(manager.db)
+
+
+def test_a_run_whose_folder_is_gone_keeps_nobody_from_the_cluster(
+    manager: Manager, cluster: Cluster, give: Give
+) -> None:
+    give(2)
+    (manager.home.runs / "r0001").rename(manager.home.path / "away")
+    manager.slurm.submit(manager.db)
+    assert manager.slurm._thread is not None
+    manager.slurm._thread.join()
+    assert [name.split("-")[1] for name in cluster.jobs] == ["r0002"]
+    cluster.refusal = "Batch job submission failed: Invalid partition name specified"
+    (manager.home.path / "away").rename(manager.home.runs / "r0001")
+    manager.slurm.poll(manager.db)
+    manager.slurm.submit(manager.db)
+    manager.slurm._thread.join()
+    manager.db.execute("delete from runs where n = 1")
+    assert manager.slurm.poll(manager.db)
 
 
 def test_an_answer_that_is_lost_makes_no_second_job_that_could_run(

@@ -181,6 +181,8 @@ class Slurm:
         counts = submissions.in_flight(db)
         for run in ready:
             asked = json.loads(run["resources"])
+            if not (self.home.runs / run["id"]).is_dir():
+                continue  # reindex forgets it
             if self.limit and counts[""] >= self.limit:
                 break
             own = int(asked.get("in_flight") or 0)
@@ -208,7 +210,8 @@ class Slurm:
             submissions.close(db, made.run)
         else:
             submissions.forget(self.home, db, made)
-        state = db.execute("select state from runs where n = ?", (made.run,)).fetchone()[0]
+        row = db.execute("select state from runs where n = ?", (made.run,)).fetchone()
+        state = row[0] if row else ""  # it was deleted meanwhile
         if reply.is_temporary:
             self._wait_until = self.clock() + PAUSE
             if state == "queued":
