@@ -16,28 +16,13 @@ from pathlib import Path
 NOW = 1_800_000_000.0
 """Friday, 15 January 2027, 08:00 UTC: when all pictures are taken."""
 
+OVERLAY = (
+    *("down",) * 4, "space", "down", "space", *("down",) * 5, "space", *("up",) * 5,
+)  # fmt: skip
+
 SHOTS = (
-    (
-        "runs",
-        (160, 48),
-        ("down",) * 4
-        + (
-            "space",
-            "down",
-            "space",
-            "down",
-            "down",
-            "down",
-            "down",
-            "down",
-            "space",
-            "up",
-            "up",
-            "up",
-            "up",
-            "up",
-        ),
-    ),
+    ("runs", (160, 48), OVERLAY),
+    ("runs-light", (160, 48), OVERLAY),
     ("runs-80", (80, 24), ("down",) * 5),
     ("queue", (160, 48), ("2",)),
     ("queue-80", (80, 24), ("2",)),
@@ -47,7 +32,7 @@ SHOTS = (
     ("keys", (160, 48), ("question_mark",)),
     ("keys-80", (80, 24), ("question_mark",)),
 )
-"""Name, size, the keys that lead there."""
+"""Name, which ends in that of the theme where it is another one, size, the keys that lead there."""
 
 
 async def shoot(folder: Path, names: tuple[str, ...] = ()) -> None:
@@ -56,6 +41,7 @@ async def shoot(folder: Path, names: tuple[str, ...] = ()) -> None:
     from rpat_tui.home import Home
     from rpat_tui.launch.cards import Driver
     from rpat_tui.replay import Replay
+    from rpat_tui.themes import BUILT_IN
 
     Driver.read = lambda _: []  # type: ignore[method-assign]  # not this machine's cards
     with tempfile.TemporaryDirectory() as place:
@@ -64,7 +50,8 @@ async def shoot(folder: Path, names: tuple[str, ...] = ()) -> None:
         for name, size, keys in SHOTS:
             if names and name not in names:
                 continue
-            app = RpatApp(replay.home, replay=replay)
+            theme = next((t for t in BUILT_IN if name.endswith(f"-{t}")), "")
+            app = RpatApp(replay.home, replay=replay, theme=theme)
             async with app.run_test(size=size) as pilot:
                 await settle(pilot)
                 for key in keys:

@@ -23,11 +23,13 @@ from rpat_tui.launch.slurm.judge import Outcome
 from rpat_tui.launch.slurm.look import look
 from rpat_tui.launch.stuck import Watch
 from rpat_tui.launch.verdict import Evidence, Verdict, judge
-from rpat_tui.store import findings, queries, submissions
+from rpat_tui.store import measured, queries, submissions
 from rpat_tui.store.db import transaction
 from rpat_tui.store.ingest import ingest
 from rpat_tui.store.queue import FINAL, MOVES, move
 
+KEEPING = 0.2
+"""Seconds in which what tables report is kept up to date; the rest waits for the next call."""
 LEAVE = 30.0
 """Seconds that a trainer may take from its last word to its end before that word counts."""
 
@@ -58,6 +60,7 @@ def reconcile(
                 return False
             if clusters or not run["launcher"]:
                 settle(home, db, run, watch)
+        measured.keep(db, until=min(deadline, time.monotonic() + KEEPING))
     return True
 
 
@@ -96,6 +99,8 @@ def settle(
     if verdict.state == "failed":
         retry(db, run["n"], attempt)
     if verdict.state in FINAL or _epoch(db, run["n"]) > run["epoch"]:
+        from rpat_tui.store import findings  # a command that finds nothing new needs no rules
+
         findings.judge(db, queries.subject_of(db, run["n"]))
 
 

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from rich.text import Text
@@ -17,6 +17,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.message import Message
+from textual.screen import Screen
 from textual.widgets import Static
 
 from rpat.errors import RpatError
@@ -28,11 +29,14 @@ from rpat_tui.contrast import MOST, RULE_TITLES, RULES, Contrast, Group, contras
 from rpat_tui.launch.differences import differences
 from rpat_tui.screens import beside
 from rpat_tui.screens.base import Page
+from rpat_tui.screens.border import BORDER_KEYS, Border
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.saving import save
 from rpat_tui.store import curves, kin
 from rpat_tui.store.queue import name_of
 from rpat_tui.widgets.chart import ChartWidget
+from rpat_tui.widgets.colours import series_colours
+from rpat_tui.widgets.keyed import Keyed
 from rpat_tui.widgets.plane import PlaneWidget
 
 METRICS = {
@@ -78,7 +82,7 @@ class Seen:
     """Whether each group holds all seeds that there are."""
 
 
-class Groups(VerticalScroll, can_focus=True):
+class Groups(Keyed, VerticalScroll, can_focus=True):
     """The list of groups, with a cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -114,6 +118,12 @@ class Groups(VerticalScroll, can_focus=True):
         self.post_message(self.Toggled(self.at))
 
 
+def _size_panes(screen: Screen[Any], width: int | None) -> None:
+    """Give the left column a width; None is the one of the CSS."""
+    columns = None if width is None else f"{width} 1fr 1fr"
+    screen.query_one("#panes").styles.grid_columns = columns
+
+
 class CompareScreen(Page):
     """Groups, curves, plane, configs and results; one pane at a time where there is little room."""
 
@@ -124,7 +134,7 @@ class CompareScreen(Page):
                  height: 1fr; }
         #panes > * { height: 1fr; width: 1fr; }
         #curves, #plane { row-span: 2; padding: 0 1; }
-        #groups, #config, #results { border: round $panel; padding: 0 1;
+        #groups, #config, #results { border: round $border-blurred; padding: 0 1;
                                      border-title-color: $foreground; }
         #groups Static, #config Static { text-wrap: nowrap; text-overflow: ellipsis; }
         #groups:focus, #config:focus, #results:focus { border: round $primary; }
@@ -149,7 +159,10 @@ class CompareScreen(Page):
         Binding("z", "zoom", "zoom", show=False),
         Binding("T", "app.mode('table')", "table", show=False),
         Binding("escape", "app.previous", "back", show=False),
+        *BORDER_KEYS,
     ]
+
+    BORDER = Border("#groups", left=True, size=_size_panes)
 
     def __init__(self) -> None:
         super().__init__()
@@ -254,7 +267,7 @@ class CompareScreen(Page):
 
     def _show(self) -> None:
         look = beside.Look(
-            dark=self.app.current_theme.dark, ascii_only=self.rpat.glyphs.name == "ascii",
+            colours=series_colours(self.app), ascii_only=self.rpat.glyphs.name == "ascii",
             states=self.rpat.glyphs.states,
         )  # fmt: skip
         seen, made = self.seen, self.seen.made
@@ -346,11 +359,11 @@ class CompareScreen(Page):
         """Show the cursor elsewhere."""
         self._show()
 
-    async def on_groups_toggled(self, event: Groups.Toggled) -> None:
+    def on_groups_toggled(self, event: Groups.Toggled) -> None:
         """Leave a group out, or bring it back."""
         if event.at < len(self.seen.groups):
             self.left_out ^= {self.seen.groups[event.at].key}
-            await self.renew()
+            self.aside(self.renew())
 
     def on_chart_widget_crosshair_moved(self, event: ChartWidget.CrosshairMoved) -> None:
         """Show on the plane where the groups were at that epoch."""
@@ -363,6 +376,7 @@ class CompareScreen(Page):
 
     def on_resize(self, event: events.Resize) -> None:
         """Lay the results out for the new width."""
+        self.fit_border()
         self.call_after_refresh(self._show)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
@@ -388,6 +402,7 @@ class CompareScreen(Page):
     def action_zoom(self) -> None:
         """Give the focused pane the whole screen, or take it back."""
         self.toggle_class("-one")
+        self.fit_border()
         self.call_after_refresh(self._show)
 
     def action_metric(self) -> None:
@@ -400,11 +415,11 @@ class CompareScreen(Page):
             self.chart.reset_limits()
             self.run_worker(self.renew(), exclusive=False)
 
-    async def action_rule(self) -> None:
+    def action_rule(self) -> None:
         """Read the results by the next rule."""
         self.rule = RULES[(RULES.index(self.rule) + 1) % len(RULES)]
         self.query_one(PlaneWidget).reset_limits()
-        await self.renew()
+        self.aside(self.renew())
 
     def action_keys_shown(self) -> None:
         """Show all keys of the configs, or those that differ."""

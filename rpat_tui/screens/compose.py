@@ -48,10 +48,10 @@ class Compose(Page):
         #panes { height: 1fr; }
         #fields { width: 1fr; max-width: 62; height: 1fr; padding: 0 0 0 1; scrollbar-size: 1 1; }
         #fields .group { height: 1; color: $primary; text-style: bold; }
-        #side { width: 1fr; height: 1fr; border-left: solid $panel; }
+        #side { width: 1fr; height: 1fr; border-left: solid $border-blurred; }
         #summary, #verdict { padding: 0 1; scrollbar-size: 1 1; }
         #summary { height: 1fr; }
-        #verdict { height: auto; max-height: 45%; border-top: solid $panel; }
+        #verdict { height: auto; max-height: 45%; border-top: solid $border-blurred; }
         #summary:focus, #verdict:focus { background-tint: $foreground 5%; }
         #found, #checks { height: auto; width: 1fr; }
         #command { height: auto; max-height: 4; padding: 0 1; background: $panel; }
@@ -66,6 +66,7 @@ class Compose(Page):
         &.-narrow.-plan #fields { display: none; }
     }
     """
+    FIXED = ("stay",)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "queue(False)", "queue", priority=True),
         Binding("ctrl+t", "queue(True)", "queue first", priority=True),
@@ -113,7 +114,7 @@ class Compose(Page):
 
     def on_mount(self) -> None:
         """Begin once the fields are there."""
-        self.call_after_refresh(self._begin)
+        self.call_after_refresh(lambda: self.aside(self._begin()))
 
     async def _begin(self) -> None:
         """Fill the form, and show what it comes to."""

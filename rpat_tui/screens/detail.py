@@ -15,6 +15,7 @@ from textual.widgets import Static
 from rpat.knobs import show
 from rpat_tui.charts.chart import Marker, Series
 from rpat_tui.screens.base import Page, act_bindings
+from rpat_tui.screens.border import BORDER_KEYS, Border
 from rpat_tui.screens.details import describe_run
 from rpat_tui.screens.failure import failure_text
 from rpat_tui.store import curves, queries
@@ -33,8 +34,8 @@ class Detail(Page):
     DEFAULT_CSS = """
     Detail {
         #charts { width: 3fr; }
-        #facts { width: 2fr; min-width: 36; border-left: solid $panel; padding: 0 1;
-                 scrollbar-size-vertical: 1; scrollbar-color: $panel;
+        #facts { width: 2fr; min-width: 36; border-left: solid $border-blurred; padding: 0 1;
+                 scrollbar-size-vertical: 1; scrollbar-color: $border-blurred;
                  scrollbar-background: $background; }
         ChartWidget { height: 1fr; }
         #card { height: auto; border: round $error; padding: 0 1; display: none; }
@@ -47,8 +48,11 @@ class Detail(Page):
             "stop", "kill", "pause", "requeue", "restart", hidden=("kill", "requeue", "restart")
         ),
         Binding("L", "log", "log"),
+        *BORDER_KEYS,
         Binding("y", "copy", "copy"),
     ]
+
+    BORDER = Border("#facts")
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -65,6 +69,10 @@ class Detail(Page):
                     )
             with VerticalScroll(id="facts"):
                 yield Static("", id="text", markup=False)
+
+    def on_resize(self) -> None:
+        """Fit the panes to the new width."""
+        self.fit_border()
 
     def chosen(self) -> Sequence[int]:
         """Return the run."""

@@ -28,7 +28,8 @@ class QueueScreen(Page):
     """What runs, what waits and why; `J` and `K` move, `P` drains."""
 
     DEFAULT_CSS = """
-    QueueScreen #cards { height: auto; max-height: 12; padding: 0 1; border-bottom: solid $panel; }
+    QueueScreen #cards { height: auto; max-height: 12; padding: 0 1;
+                         border-bottom: solid $border-blurred; }
     QueueScreen #head { height: 1; padding: 0 1; color: $text-muted; }
     QueueScreen #columns { height: 1; padding: 0 1; color: $text-muted; text-style: bold;
                            text-wrap: nowrap; }
@@ -37,7 +38,7 @@ class QueueScreen(Page):
     QueueScreen OptionList:focus { border: none; }
     QueueScreen OptionList > .option-list--option-highlighted,
     QueueScreen OptionList:focus > .option-list--option-highlighted {
-        background: $primary 30%; color: $foreground;
+        background: $block-cursor-blurred-background; color: $foreground;
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -94,7 +95,8 @@ class QueueScreen(Page):
                 self.menu.highlighted = 0
         head = f"Queue  {len(rows)} open"
         if queue.ALL in held:
-            head += f"   on hold{': ' + held[queue.ALL] if held[queue.ALL] else ''} (P releases)"
+            head += f"   on hold{': ' + held[queue.ALL] if held[queue.ALL] else ''}"
+            head += f" ({self.rpat.key_of('queue.drain')} releases)"
         elif held:
             head += f"   on hold: {', '.join(held)}"
         if ahead.total is not None:

@@ -42,7 +42,7 @@ class TableScreen(Page):
         #head, #cell { text-wrap: nowrap; text-overflow: ellipsis; }
         #head { height: 1; padding: 0 1; color: $text-muted; }
         #table { padding: 0 1; }
-        #cell { height: 4; padding: 0 1; border-top: solid $panel; }
+        #cell { height: 4; padding: 0 1; border-top: solid $border-blurred; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -181,8 +181,11 @@ class TableScreen(Page):
         """Let Mean and NRR rest on AutoAttack or on PGD-20."""
         self._ask(robust="pgd20" if self.ask.robust == "aa" else "aa")
 
-    async def action_narrow(self) -> None:
+    def action_narrow(self) -> None:
         """Ask what to keep: a data set, a norm, a network, a method."""
+        self.aside(self._ask_what_to_keep())
+
+    async def _ask_what_to_keep(self) -> None:
         try:
             found = await self.rpat.reader.read(kin.facets)
         except RpatError as error:
