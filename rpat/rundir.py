@@ -7,6 +7,8 @@
     attempts/0001/monitor.jsonl        written by the worker
     attempts/0001/output.log           standard output and error
     attempts/0001/stop                 a request: `stop`, `pause` or `kill`
+    submissions/1.json                 a job that a cluster was asked to run; written by the worker
+    submissions/1.withdrawn            nobody wants that job any more
     checkpoints/                       last.pt, best-<network>.pt, final-<network>.pt
     results/                           what evaluations and studies decided, image by image
 
@@ -105,6 +107,23 @@ class RunDir:
     def kept(self, network: str, epoch: int) -> Path:
         """Weights of an epoch kept by `keep_every`."""
         return self.checkpoints / f"epoch-{epoch:04d}-{network}.pt"
+
+    @property
+    def submissions(self) -> Path:
+        """Folder of what was asked of a cluster, and of what its jobs printed."""
+        return self.path / "submissions"
+
+    def submission(self, number: int) -> Path:
+        """What a cluster was asked for, the first time as 1."""
+        return self.submissions / f"{number}.json"
+
+    def withdrawn(self, number: int) -> Path:
+        """Present when nobody wants that job to run any more."""
+        return self.submissions / f"{number}.withdrawn"
+
+    def is_wanted(self, number: int) -> bool:
+        """Return whether a submitted job may start: it is the newest and was not taken back."""
+        return not self.withdrawn(number).exists() and not self.submission(number + 1).exists()
 
     @property
     def results(self) -> Path:

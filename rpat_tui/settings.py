@@ -81,6 +81,10 @@ def _pause(text: str) -> float:
     return seconds
 
 
+def _slurm(name: str, default: str, help: str, read: Callable[[str], Any] = str) -> Setting:
+    return Setting(f"launcher.slurm.{name}", default, f"RPAT_SLURM_{name.upper()}", help, read)
+
+
 CHARTS = ("auto", "braille", "block", "ascii")
 COLOURS = ("auto", "16", "256", "true")
 KEY_MAPS = ("default", "emacs")
@@ -179,9 +183,33 @@ SETTINGS = (
         _one_of(*KEY_MAPS),
         "default or emacs",
     ),
+    Setting(
+        "launcher.default",
+        "local",
+        "RPAT_LAUNCHER",
+        "where runs execute unless said: local or slurm",
+        _one_of("local", "slurm"),
+        "local or slurm",
+    ),
+    _slurm("partition", "", "where jobs are sent; empty: the cluster's default"),
+    _slurm("account", "", "whose budget"),
+    _slurm("qos", "", "quality of service"),
+    _slurm("time", "", "limit of a turn: minutes, HH:MM:SS, D-HH; a run takes as many as it needs"),
+    _slurm("gres", "", "as gpu:1 or gpu:a100:1; none; empty: one GPU where the cluster has any"),
+    _slurm("cpus", "4", "processors of a job", int),
+    _slurm("mem", "", "memory of a job, as 32G"),
+    _slurm("constraint", "", "features that a node must have"),
+    _slurm("sbatch", "", "more options for sbatch, as --exclude=n7 --reservation=x"),
+    _slurm("setup", "", "shell lines before the program, as: module load cuda"),
+    _slurm("python", "", "Python on the nodes; empty: the one that queues"),
+    _slurm("pass_env", "", "more environment variables that jobs get, comma-separated"),
+    _slurm("signal", "120", "seconds before the time limit to save the work", int),
+    _slurm("turns", "20", "times that a job is started again by itself", int),
+    _slurm("in_flight", "100", "jobs at a time in the cluster's queue; 0: no limit", int),
+    _slurm("poll_every", "10", "seconds between two looks at the cluster", float),
 )
 NAMES = tuple(s.name for s in SETTINGS)
-TABLES = ("tui", "keys")
+TABLES = ("tui", "keys", "launcher", "launcher.slurm")
 """Settings that stand in a table of a file."""
 
 
@@ -250,16 +278,22 @@ def flat(values: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
     The keys that `[keys]` remaps are no settings and are left out.
     """
-    found: dict[str, Any] = {}
-    for name, raw in values.items():
-        if name in TABLES and isinstance(raw, dict):
-            inner = {k: v for k, v in raw.items() if not (name == "keys" and isinstance(v, dict))}
-            found |= {f"{name}.{key}": value for key, value in inner.items()}
-        else:
-            found[name] = raw
+    found = _unfolded(values)
     for name in found:
         if name not in NAMES:
             raise ConfigError(f"{file}: '{name}' is not a setting; see rpat config")
+    return found
+
+
+def _unfolded(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, raw in values.items():
+        name = f"{prefix}{key}"
+        if name in TABLES and isinstance(raw, dict):
+            inner = {k: v for k, v in raw.items() if not (name == "keys" and isinstance(v, dict))}
+            found |= _unfolded(inner, f"{name}.")
+        else:
+            found[name] = raw
     return found
 
 
@@ -287,7 +321,9 @@ def write(file: Path, name: str, text: str | None) -> None:
         after = tomllib.loads(made)
     except tomllib.TOMLDecodeError:
         after = before
-    there = (after.get(table, {}) if table else after).get(key)
+    for part in table.split(".") if table else ():
+        after = after.get(part, {})
+    there = after.get(key)
     if there != (None if text is None else _toml(text)[1]):
         raise ConfigError(f"{file}: {name} cannot be changed where it stands; edit it by hand")
     try:

@@ -14,9 +14,10 @@ from pathlib import Path
 from rpat.config import DATASETS
 from rpat.data.locate import DOWNLOADABLE, locate
 from rpat.errors import RpatError
-from rpat_tui.home import Home, data_folder, file_system, find_home, is_network
+from rpat_tui.home import Home, data_folder, file_system, find_home, is_network, settings
 from rpat_tui.launch.cards import Card, Driver
 from rpat_tui.launch.locks import holder
+from rpat_tui.launch.slurm import checks as cluster
 from rpat_tui.store import db as database
 
 PACKAGES = ("torch", "torchvision", "numpy", "pyautoattack", "scikit-learn")
@@ -41,7 +42,7 @@ def checks(option: str | None) -> list[Check]:
     """Return every check, in the order a run would meet them."""
     home = find_home(option)
     return [_python(), *_packages(), *_gpus(), _home(home), _database(home), _disk(home.path),
-            _worker(home), *_datasets(home)]  # fmt: skip
+            _worker(home), *_cluster(home), *_datasets(home)]  # fmt: skip
 
 
 def _python() -> Check:
@@ -120,6 +121,17 @@ def _worker(home: Home) -> Check:
     if found is None:
         return Check("worker", None, "none; the next run starts one")
     return Check("worker", True, f"pid {found.get('pid', '?')} on {found.get('host', '?')}")
+
+
+def _cluster(home: Home) -> list[Check]:
+    """Return what the cluster says, where there is one or runs are sent to one."""
+    known = settings()
+    prefix = "launcher.slurm."
+    chosen = {n[len(prefix) :]: str(v.value) for n, v in known.items() if n.startswith(prefix)}
+    wanted = known["launcher.default"].value == "slurm"
+    return [
+        Check(f.name, f.ok, f.found, f.do) for f in cluster.look(home, wanted=wanted, chosen=chosen)
+    ]
 
 
 def _datasets(home: Home) -> list[Check]:

@@ -119,7 +119,7 @@ def progress_lines(row: dict[str, Any], progress: dict[str, Any]) -> list[str]:
         lines.append(f"pace {duration(progress['epoch_s'])} an epoch{test}{rate}")
     if progress["last_row_age_s"] is not None:
         lines.append(f"last row {duration(progress['last_row_age_s'])} ago")
-    return lines
+    return lines + list(progress["cluster"])
 
 
 def panel(row: dict[str, Any], card: Card) -> RenderableType:

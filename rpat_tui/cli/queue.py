@@ -11,14 +11,33 @@ import typer
 from rpat_tui.cli.output import HomeOption, JsonOption, print_json, reading, remark, say
 
 Runs = Annotated[list[str], typer.Argument(help="Ids (r0001) or names.", metavar="RUN...")]
-What, Data, Attack, Training, Where = (
-    "What", "Data", "Threat and attack", "Training", "Where and when",
+What, Data, Attack, Training, Where, Cluster = (
+    "What", "Data", "Threat and attack", "Training", "Where and when", "Cluster",
 )  # fmt: skip
 
 
 def option(*names: str, panel: str, help: str, **more: Any) -> Any:
     """Declare an option in a panel of the help."""
     return typer.Option(*names, help=help, rich_help_panel=panel, **more)
+
+
+LauncherOption = Annotated[
+    str | None, option("--launcher", panel=Cluster, help="Where it executes: local or slurm.")
+]
+PartitionOption = Annotated[str, option("--partition", panel=Cluster, help="Slurm's partition.")]
+AccountOption = Annotated[str, option("--account", panel=Cluster, help="Whose budget.")]
+QosOption = Annotated[str, option("--qos", panel=Cluster, help="Quality of service.")]
+TimeOption = Annotated[
+    str, option("--time", panel=Cluster, help="Limit of a turn, as 4:00:00; it goes on after.")
+]
+GresOption = Annotated[
+    str, option("--gres", panel=Cluster, help="As gpu:1 or gpu:a100:1, or none.")
+]
+CpusOption = Annotated[str, option("--cpus", panel=Cluster, help="Processors.")]
+MemOption = Annotated[str, option("--mem", panel=Cluster, help="Memory, as 32G.")]
+SbatchOption = Annotated[
+    str, option("--sbatch", panel=Cluster, help="More options, as '--exclude=n7 --nice'.")
+]
 
 
 def run(
@@ -89,6 +108,15 @@ def run(
         int | None,
         option("--retries", panel=Where, help="Times to try again after a failure.", min=0),
     ] = None,
+    launcher: LauncherOption = None,
+    partition: PartitionOption = "",
+    account: AccountOption = "",
+    qos: QosOption = "",
+    time: TimeOption = "",
+    gres: GresOption = "",
+    cpus: CpusOption = "",
+    mem: MemOption = "",
+    sbatch: SbatchOption = "",
     detach: Annotated[bool, option("--detach", panel=Where, help="Return at once.")] = False,
     reuse: Annotated[
         bool, option("--reuse", panel=Where, help="Take runs of the same config that are there.")
@@ -105,7 +133,7 @@ def run(
 
     Example: rpat run --method pgd-at,mart --rpat --seeds 0-2 --dataset cifar10
     """
-    from rpat_tui import compose
+    from rpat_tui import compose, placement
     from rpat_tui.home import find_home, settings
 
     place = find_home(home)
@@ -127,7 +155,11 @@ def run(
 
     wish = Wish(
         name=name, tags=tuple(tag or ()), note=note, priority=priority,
-        retries=settings()["retries"].value if retries is None else retries,
+        retries=settings()["retries"].value if retries is None else retries, launcher=launcher,
+        resources=placement.given(
+            launcher, partition=partition, account=account, qos=qos, time=time, gres=gres,
+            cpus=cpus, mem=mem, sbatch=sbatch,
+        ),
     )  # fmt: skip
     _start(place, configs, wish, after or [], detach, json, reuse)
 
@@ -176,12 +208,14 @@ def kill(runs: Runs, home: HomeOption = None) -> None:
 
 
 def _ask(runs: list[str], home: str | None, word: str) -> None:
-    from rpat_tui.launch import control
+    from rpat_tui.launch import control, worker
     from rpat_tui.store import queries
 
     with reading(home) as (place, db):
-        for n in queries.find(db, runs):
+        numbers = queries.find(db, runs)
+        for n in numbers:
             say(control.stop(place, db, n, word))
+        worker.ensure_for(place, db, numbers)
 
 
 def requeue(
@@ -192,6 +226,15 @@ def requeue(
     code: Annotated[
         str, typer.Option("--code", help="frozen, or now: go on with the code of today.")
     ] = "frozen",
+    launcher: LauncherOption = None,
+    partition: PartitionOption = "",
+    account: AccountOption = "",
+    qos: QosOption = "",
+    time: TimeOption = "",
+    gres: GresOption = "",
+    cpus: CpusOption = "",
+    mem: MemOption = "",
+    sbatch: SbatchOption = "",
     home: HomeOption = None,
 ) -> None:
     """Go on with failed or stopped runs.
@@ -199,16 +242,29 @@ def requeue(
     They are queued again and continue from their last checkpoint.
     """
     from rpat.errors import ConfigError
+    from rpat_tui import placement
     from rpat_tui.launch import anew, control, worker
     from rpat_tui.store import queries
 
     if code not in ("frozen", "now"):
         raise ConfigError(f"--code {code} does not exist; choose frozen or now")
+    resources = {
+        "partition": partition, "account": account, "qos": qos, "time": time, "gres": gres,
+        "cpus": cpus, "mem": mem, "sbatch": sbatch,
+    }  # fmt: skip
+    resources = {name: value for name, value in resources.items() if value}
+    placement.check(resources)
+    if launcher == "slurm":
+        placement.require_slurm()
     with reading(home) as (place, db):
         for n in queries.find(db, runs):
             if code == "now":
                 say(anew.to_present_code(place, db, n))
-            say(control.requeue(place, db, n, from_start=from_start))
+            say(
+                control.requeue(
+                    place, db, n, from_start=from_start, launcher=launcher, resources=resources
+                )
+            )
         worker.ensure(place)
 
 

@@ -171,6 +171,7 @@ def show(
     from rpat_tui.launch.anew import provenance_of
     from rpat_tui.launch.card import ENDED_BADLY, card
     from rpat_tui.launch.differences import attempts, between_attempts
+    from rpat_tui.launch.slurm import report
     from rpat_tui.store import queries
 
     with reading(home) as (where, db):
@@ -192,6 +193,7 @@ def show(
             "jobs": [queries.public(r) for r in queries.runs(db, numbers=queries.jobs_of(db, [n]))],
             "config": queries.config_of(db, n),
             "card": card(inquest.facts(where, db, row)) if row["state"] in ENDED_BADLY else None,
+            "cluster": report.job(db, n),
         }
         facts["pruned"] = prune.pruned(where, n)
         facts["left_out"] = written(where, n).get("bundle", {}).get("left_out", [])
@@ -212,7 +214,7 @@ def show(
             moved["t"] = queries.iso(moved["t"])
         order = (
             "config", "results", "studies", "metrics", "provenance", "findings", "jobs",
-            "attempts", "history", "card", "pruned",
+            "attempts", "history", "card", "pruned", "cluster",
         )  # fmt: skip
         facts["card"] = facts["card"] and facts["card"].public()
         print_json({**queries.public(row), **{key: facts[key] for key in order}})
@@ -288,6 +290,9 @@ def _print_run(row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None
         return
     git = facts["provenance"].get("git") or {}
     code = f"git {git['commit'][:10]}{'+changes' if git.get('diff') else ''}" if git else ""
+    if facts["cluster"]:
+        at = f" on {facts['cluster']['node']}" if facts["cluster"]["node"] else ""
+        say(f"Slurm job {facts['cluster']['job'] or '–'}{at} ({facts['cluster']['name']})")
     say(f"code rpat {facts['provenance'].get('rpat', '?')} {code}")
     say(f"folder {folder}")
 

@@ -38,12 +38,14 @@ def pause(runs: Runs, home: HomeOption = None) -> None:
 
     rpat resume goes on exactly there.
     """
-    from rpat_tui.launch import control
+    from rpat_tui.launch import control, worker
     from rpat_tui.store import queries
 
     with reading(home) as (where, db):
-        for n in queries.find(db, runs):
+        numbers = queries.find(db, runs)
+        for n in numbers:
             say(control.stop(where, db, n, "pause"))
+        worker.ensure_for(where, db, numbers)
 
 
 def resume(runs: Runs, home: HomeOption = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -167,6 +167,18 @@ def run_suite(
     save: Annotated[
         str | None, typer.Option("--save", help="Write the figure or its numbers into this file.")
     ] = None,
+    launcher: Annotated[
+        str | None, typer.Option("--launcher", help="Where its runs execute: local or slurm.")
+    ] = None,
+    in_flight: Annotated[
+        int | None,
+        typer.Option("--in-flight", help="Jobs of it at a time in the cluster's queue.", min=1),
+    ] = None,
+    partition: Annotated[str, typer.Option("--partition", help="Slurm's partition.")] = "",
+    account: Annotated[str, typer.Option("--account", help="Whose budget at Slurm.")] = "",
+    qos: Annotated[str, typer.Option("--qos", help="Slurm's quality of service.")] = "",
+    time: Annotated[str, typer.Option("--time", help="Limit of a turn, as 4:00:00.")] = "",
+    gres: Annotated[str, typer.Option("--gres", help="As gpu:1, or none.")] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Return at once.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be queued, start nothing.")
@@ -182,7 +194,7 @@ def run_suite(
     Example: rpat suite run table1 --fill --where dataset=cifar10 --seeds 0-2 --dry-run
     """
     from rpat.errors import ConfigError
-    from rpat_tui import agenda, holes, suites
+    from rpat_tui import agenda, holes, placement, suites
     from rpat_tui.cli.agenda import print_plan
     from rpat_tui.cli.live import follow
     from rpat_tui.drift import ENDINGS
@@ -198,6 +210,10 @@ def run_suite(
         check_target(Path(save))
     elif save and Path(save).suffix.lower() not in ENDINGS:
         raise ConfigError(f"--save {save}: a table's file ends with one of {', '.join(ENDINGS)}")
+    resources = placement.given(
+        launcher, in_flight=str(in_flight or ""), partition=partition, account=account, qos=qos,
+        time=time, gres=gres,
+    )  # fmt: skip
     changes = [*(changes or ()), *([f"device={device}"] if device else ())]
     asked = _changes(dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home)
     here = find_home(home)
@@ -213,7 +229,7 @@ def run_suite(
             cost = holes.cost(None, tasks)
         print_plan(made, tasks, cost, fill, json)
         return
-    made, chosen, jobs, fresh = _queue(here, suite, asked, where, limit)
+    made, chosen, jobs, fresh = _queue(here, suite, asked, where, limit, launcher, resources)
     numbers = fresh if fill else list(dict.fromkeys([*chosen.values(), *jobs]))
     if fill and not numbers:
         remark("no hole to close")
@@ -263,7 +279,13 @@ def _limited(tasks: list[Task], limit: int) -> list[Task]:
 
 
 def _queue(
-    home: Home, suite: Suite, asked: Changes, where: str, limit: int
+    home: Home,
+    suite: Suite,
+    asked: Changes,
+    where: str,
+    limit: int,
+    launcher: str | None,
+    resources: Mapping[str, str],
 ) -> tuple[Agenda, dict[str, int], list[int], list[int]]:
     """Queue what closes the holes.
 
@@ -282,7 +304,9 @@ def _queue(
         made = agenda.look(db, suite, asked, where)
         tasks = _limited(made.tasks(home), limit)
         _refuse_without_images(made, tasks)
-        wish = index.Wish(tags=(suite.name,), sweep=suite.name)
+        wish = index.Wish(
+            tags=(suite.name,), sweep=suite.name, launcher=launcher, resources=resources
+        )
         numbers = holes.queue(home, db, tasks, wish, command)
         of_task = {id(task.standing): numbers[i] for i, task in enumerate(tasks)}
         trained = {id(task.standing) for task in tasks if task.do != "evaluate"}

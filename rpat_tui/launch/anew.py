@@ -13,7 +13,7 @@ from rpat.errors import ConfigError
 from rpat.rundir import RunDir, newest_code, read_json, write_json
 from rpat_tui.home import Home
 from rpat_tui.launch import frozen
-from rpat_tui.store import queries
+from rpat_tui.store import queries, queue
 from rpat_tui.store.index import Wish, enqueue
 
 CODE = ("rpat", "python", "packages", "snapshot", "snapshot_path", "git")
@@ -51,7 +51,11 @@ def rerun(
     provenances = [_provenance(home, row, code, command) for row, _ in made]
     numbers_made: list[int] = []
     for (row, configs), provenance in zip(made, provenances, strict=True):
-        wish = Wish(tags=tuple(row["tags"]), note=row["note"], priority=row["priority"])
+        launcher, resources = queue.place_of(db, row["n"])
+        wish = Wish(
+            tags=tuple(row["tags"]), note=row["note"], priority=row["priority"],
+            launcher=launcher, resources=resources,
+        )  # fmt: skip
         numbers_made += enqueue(home, db, configs, wish, provenance)
     return numbers_made
 

@@ -9,7 +9,7 @@ from rpat.jobs import EvalJob
 from rpat_tui import examine
 from rpat_tui.home import Home
 from rpat_tui.launch import frozen
-from rpat_tui.store import queries
+from rpat_tui.store import queries, queue
 from rpat_tui.store.index import Wish, enqueue
 from rpat_tui.store.queue import name_of
 
@@ -24,7 +24,8 @@ def queue_evaluations(home: Home, db: sqlite3.Connection) -> list[int]:
     for n, uid, attack, priority in queries.due(db):
         config = RunConfig.from_dict(queries.config_of(db, n))
         job = evaluation(uid, name_of(n), config, attack)
-        wish = Wish(priority=priority, tags=("automatic",))
+        launcher, resources = queue.place_of(db, n)
+        wish = Wish(priority=priority, tags=("automatic",), launcher=launcher, resources=resources)
         provenance = frozen.provenance(home, f"rpat eval {name_of(n)} --attack {attack}")
         made += enqueue(home, db, [job], wish, provenance)
     return made

@@ -45,6 +45,42 @@ _ALL = (
         "A signal ended the trainer, and nobody asked rpat for it.",
         "Find out who sent it (a person, another program, a fault in a library); requeue.",
     ),
+    Cause(
+        "time limit",
+        "The cluster's time limit ended this turn.",
+        "Nothing: it goes on from its checkpoint by itself; --time makes turns longer.",
+    ),
+    Cause(
+        "preempted",
+        "The cluster gave its place to a job of higher priority.",
+        "Nothing: it goes on from its checkpoint by itself.",
+    ),
+    Cause(
+        "node failed",
+        "The node that it ran on stopped answering.",
+        "Nothing: it goes on from its checkpoint, on another node.",
+    ),
+    Cause(
+        "no progress",
+        "Three turns in a row began at the same step and reached their time limit.",
+        "Requeue with a longer --time; see rpat logs RUN.",
+    ),
+    Cause(
+        "refused",
+        "The cluster refused the job.",
+        "Requeue with other wishes (--partition, --time, --gres); rpat doctor tests it.",
+    ),
+    Cause(
+        "launch",
+        "The cluster started the job, and its attendant never came to work.",
+        "Read submissions/slurm-JOB.out in the run's folder: Python or the folder may be missing "
+        "on the nodes.",
+    ),
+    Cause(
+        "turns",
+        "The job was started again as often as was allowed.",
+        "Requeue to go on; launcher.slurm.turns allows more.",
+    ),
     Cause("reboot", "The machine was restarted.", "Requeue: it goes on from its checkpoint."),
     Cause(
         "disk full",

@@ -1,21 +1,18 @@
-"""What a person can ask of a run: stop, kill, go on. Files first, signals as a hint."""
+"""What a person can ask of a run, wherever it executes: stop, kill, go on."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rpat.errors import ConfigError
-from rpat.identity import is_alive
-from rpat.rundir import Attempt, RunDir, replace
+from rpat.rundir import Attempt, RunDir
 from rpat_tui.home import Home
+from rpat_tui.launch.sides import side_of
 from rpat_tui.store import queries
 from rpat_tui.store.db import transaction
-from rpat_tui.store.index import depend, task
+from rpat_tui.store.index import depend, place, task
 from rpat_tui.store.queue import FINAL, move, name_of
 
 SAID = {
@@ -30,23 +27,18 @@ def stop(home: Home, db: sqlite3.Connection, n: int, word: str = "stop") -> str:
 
     Returns one line that says what happens now. A run that has ended is left alone.
     """
+    side = side_of(home, db, n)
+    ask = side.kill if word == "kill" else side.stop
     with transaction(db):
         state = _state(db, n)
         if state == "queued" or (state == "paused" and word != "pause"):
             new = "paused" if word == "pause" else "stopped"
+            ask(db, n, word)
             move(db, n, new, "on request")
             return f"{name_of(n)} was {state}: it is {new}"
     if state in (*FINAL, "paused"):
         return f"{name_of(n)} is {state}: nothing to {word}"
-    attempts = RunDir(home.runs / name_of(n)).attempts()
-    if not attempts:
-        return f"{name_of(n)} is starting: try again in a moment"
-    replace(attempts[-1].stop, lambda stream: stream.write(word.encode()))
-    known = next(
-        (row for row in queries.attempts(db, n) if row["number"] == attempts[-1].number), None
-    )
-    _signal(known, signal.SIGKILL if word == "kill" else signal.SIGUSR1)
-    return SAID[word].format(name_of(n))
+    return ask(db, n, word) or SAID[word].format(name_of(n))
 
 
 def resume(db: sqlite3.Connection, n: int) -> str:
@@ -74,30 +66,22 @@ def restart(home: Home, db: sqlite3.Connection, n: int) -> bool:
     request = Attempt(home.runs / name_of(n), newest["number"]).stop
     if request.exists():
         return False
-    replace(request, lambda stream: stream.write(b"stuck"))
-    _signal(newest, signal.SIGKILL)
-    return True
+    return not side_of(home, db, n).kill(db, n, "stuck")
 
 
-def _signal(attempt: dict[str, Any] | None, number: signal.Signals) -> None:
-    """Signal the trainer of an attempt, if it is certainly that process.
-
-    SIGKILL goes to its whole process group, so that nothing it has started stays on the device.
-    """
-    trainer = attempt["trainer"] if attempt else None
-    if not trainer or not is_alive(trainer):
-        return
-    with suppress(ProcessLookupError, PermissionError):
-        if number == signal.SIGKILL and os.getpgid(trainer["pid"]) == trainer["pid"]:
-            os.killpg(trainer["pid"], number)
-        else:
-            os.kill(trainer["pid"], number)
-
-
-def requeue(home: Home, db: sqlite3.Connection, n: int, *, from_start: bool = False) -> str:
+def requeue(
+    home: Home,
+    db: sqlite3.Connection,
+    n: int,
+    *,
+    from_start: bool = False,
+    launcher: str | None = None,
+    resources: Mapping[str, str] | None = None,
+) -> str:
     """Queue a failed or stopped run again; it goes on from its last checkpoint.
 
-    `from_start` moves its checkpoints aside. Raises `ConfigError` in any other state.
+    `from_start` moves its checkpoints aside; `launcher` and `resources` say where it executes now
+    and what it asks of a cluster, as far as that changes. Raises `ConfigError` in any other state.
     """
     run = RunDir(home.runs / name_of(n))
     with transaction(db):
@@ -112,6 +96,8 @@ def requeue(home: Home, db: sqlite3.Connection, n: int, *, from_start: bool = Fa
                 "or rpat reindex forgets it"
             )
         _refuse_archived(db, n)
+        if launcher is not None or resources:
+            place(home, db, n, launcher, resources or {})
         if from_start:
             _set_aside(run.checkpoints)
         kind = db.execute("select kind from runs where n = ?", (n,)).fetchone()[0]

@@ -14,6 +14,7 @@ from rpat.rundir import RunDir
 from rpat_tui.home import Home
 from rpat_tui.launch.card import Facts, Place
 from rpat_tui.launch.locks import holder
+from rpat_tui.launch.slurm import report
 from rpat_tui.store import queries, queue
 
 CHUNK = 1 << 20
@@ -138,7 +139,10 @@ def waits(home: Home, db: sqlite3.Connection, row: dict[str, Any]) -> list[str]:
         if place != queue.ALL:
             found.append(f"{place} is on hold{_why(why)}")
     found += [_dependency(d) for d in queries.waits_for(db, n) if d["state"] != "done"]
-    found += _slots(db, row)
+    if queue.launcher_of(db, n):
+        found += report.lines(db, n)
+    else:
+        found += _slots(db, row)
     if holder(home.worker_lock) is None:
         found.append("no worker lives: rpat worker, rpat wait or rpat watch start one")
     order = queue.waiting(db)
@@ -186,4 +190,5 @@ def progress(home: Home, db: sqlite3.Connection, row: dict[str, Any]) -> dict[st
         "images_per_s": latest.get("time/images_per_s"),
         "last_row_age_s": None if age is None else round(age, 1),
         "remark": row["reason"],
+        "cluster": report.lines(db, row["n"]) if queue.launcher_of(db, row["n"]) else [],
     }

@@ -19,12 +19,14 @@ from rpat_tui.home import Home
 from rpat_tui.launch.again import retry
 from rpat_tui.launch.attend import FULL
 from rpat_tui.launch.locks import held
+from rpat_tui.launch.slurm.judge import Outcome
+from rpat_tui.launch.slurm.look import look
 from rpat_tui.launch.stuck import Watch
-from rpat_tui.launch.verdict import Evidence, judge
-from rpat_tui.store import measured, queries
+from rpat_tui.launch.verdict import Evidence, Verdict, judge
+from rpat_tui.store import measured, queries, submissions
 from rpat_tui.store.db import transaction
 from rpat_tui.store.ingest import ingest
-from rpat_tui.store.queue import FINAL, move
+from rpat_tui.store.queue import FINAL, MOVES, move
 
 KEEPING = 0.2
 """Seconds in which what tables report is kept up to date; the rest waits for the next call."""
@@ -38,23 +40,26 @@ def reconcile(
     *,
     seconds: float = float("inf"),
     watch: Watch | None = None,
+    clusters: bool = True,
 ) -> bool:
     """Bring the database up to date with the run directories and the processes.
 
     `watch` is the memory of a process that looks again and again: it finds runs that are stuck.
+    Runs on a cluster are left out without `clusters`: nothing new is known of them.
     Returns False when another process is at it, or when `seconds` ran out before the last run.
     """
     deadline = time.monotonic() + seconds
     with held(home.ingest_lock) as free:
         if not free:
             return False
-        present = queries.open_runs(db)
+        present = queries.open_runs(db, submitted=True)
         if watch is not None:
             watch.forget({run["id"] for run in present})
         for run in present:
             if time.monotonic() > deadline:
                 return False
-            settle(home, db, run, watch)
+            if clusters or not run["launcher"]:
+                settle(home, db, run, watch)
         measured.keep(db, until=min(deadline, time.monotonic() + KEEPING))
     return True
 
@@ -68,7 +73,8 @@ def settle(
     # written its last record by then, and is judged at the next call.
     before = _attempts(db, run["n"])
     newest = folder.attempts()[-1].number if folder.attempts() else 0
-    if newest <= (run["after_attempt"] or 0):
+    job = submissions.current(db, run["n"]) if run["launcher"] else None
+    if newest <= (job.after if job is not None else run["after_attempt"] or 0):
         newest = 0  # queued again: the new attendant has not claimed its attempt yet
     alive = _living(before, newest, run)
     ingest(db, run["n"], folder)
@@ -81,16 +87,31 @@ def settle(
         ingest(db, run["n"], folder)
         attempt = _attempts(db, run["n"])[newest]
     silence = watch.silence(folder, newest) if watch is not None and newest else None
-    verdict = judge(_evidence(folder, run, newest, attempt, alive, db, silence))
+    evidence = _evidence(folder, run, newest, attempt, alive, db, silence)
+    outcome = Outcome(judge(evidence)) if job is None else look(home, db, job, evidence)
+    if (verdict := outcome.verdict) is None:
+        return
     ended = attempt.get("ended") if verdict.state in FINAL else None
     with transaction(db):
-        move(db, run["n"], verdict.state, verdict.reason, verdict.evidence, t=ended)
+        _move(db, run["n"], verdict, ended, attempt.get("began"))
+        if outcome.closes:
+            submissions.close(db, run["n"])
     if verdict.state == "failed":
         retry(db, run["n"], attempt)
     if verdict.state in FINAL or _epoch(db, run["n"]) > run["epoch"]:
         from rpat_tui.store import findings  # a command that finds nothing new needs no rules
 
         findings.judge(db, queries.subject_of(db, run["n"]))
+
+
+def _move(
+    db: sqlite3.Connection, n: int, verdict: Verdict, ended: float | None, began: float | None
+) -> None:
+    """Move a run; one that a cluster started while nobody looked was `starting` in between."""
+    state = db.execute("select state from runs where n = ?", (n,)).fetchone()[0]
+    if verdict.state not in (state, *MOVES[state]) and "starting" in MOVES[state]:
+        move(db, n, "starting", t=began)
+    move(db, n, verdict.state, verdict.reason, verdict.evidence, t=ended)
 
 
 def _epoch(db: sqlite3.Connection, n: int) -> int:

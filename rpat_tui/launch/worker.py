@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -22,15 +21,18 @@ from rpat.identity import Identity, process_identity
 from rpat_tui.home import Home, settings
 from rpat_tui.launch import control
 from rpat_tui.launch.automatic import queue_evaluations
-from rpat_tui.launch.box import Box, Starting, rules
+from rpat_tui.launch.box import Box, rules
 from rpat_tui.launch.cards import Driver, visible_devices
+from rpat_tui.launch.launcher import Launcher
+from rpat_tui.launch.local import Local
 from rpat_tui.launch.locks import held, holder
 from rpat_tui.launch.monitor import Monitor
 from rpat_tui.launch.notify import tell
 from rpat_tui.launch.reconcile import reconcile
+from rpat_tui.launch.slurm.side import Slurm
 from rpat_tui.launch.stuck import Watch
 from rpat_tui.store import db as database
-from rpat_tui.store import queries, queue
+from rpat_tui.store import queries, queue, submissions
 
 TICK = 0.5
 """Seconds between two looks."""
@@ -44,10 +46,8 @@ class Worker:
     def __init__(self, home: Home, idle: float, box: Box, say: Say) -> None:
         self.home, self.idle, self.box, self.say = home, idle, box, say
         self.monitor = Monitor(home, box, settings()["monitor_every"].value)
-        self.avoided: dict[str, str] = {}
         self.me: Identity = process_identity()
-        self.children: list[subprocess.Popen[bytes]] = []
-        self.grace = str(settings()["stop_grace"].value)
+        self.sides: list[Launcher] = [Local(home, box, say), Slurm(home, say)]
         self.leaving = False
         self.watch = Watch(settings()["stuck_factor"].value)
         self.restarts_stuck = settings()["stuck_action"].value == "restart"
@@ -62,6 +62,8 @@ class Worker:
                     self._work()
                 finally:
                     self.monitor.close()
+                    for side in self.sides:
+                        side.close()
             # Whoever queued a run while the lock was still held counts on this worker.
             with database.opened(self.home) as db:
                 if self.leaving or not queue.work_left(db):
@@ -81,15 +83,16 @@ class Worker:
                         if database.file_of(self.home) != mine:
                             self.say("the database was replaced: it is opened again")
                             break
-                        reconcile(self.home, db, watch=self.watch)
+                        news = [side.poll(db) for side in self.sides]
+                        reconcile(self.home, db, watch=self.watch, clusters=news[1])
                         self._restart_stuck(db)
                         queue_evaluations(self.home, db)
                         tell(db, self.say)
-                        self._start_queued(db)
+                        for side in self.sides:
+                            side.submit(db)
                         self.monitor.look(db)
                         if queue.work_left(db):
                             busy_at = time.monotonic()
-                        self._collect()
                         time.sleep(TICK)
             except (StoreError, OSError) as error:  # a full or busy disk: runs go on, try again
                 self.say(str(error))
@@ -100,34 +103,6 @@ class Worker:
         for n in queries.stuck(db) if self.restarts_stuck else ():
             if control.restart(self.home, db, n):
                 self.say(f"{queue.name_of(n)} is stuck and is started again")
-
-    def _start_queued(self, db: sqlite3.Connection) -> None:
-        for start in self.box.take(db, self.me):
-            self._start(db, start)
-        for place, who in self.box.avoided.items():
-            if place not in self.avoided:
-                self.say(f"{place} is left alone: {who}")
-        self.avoided = self.box.avoided
-
-    def _start(self, db: sqlite3.Connection, start: Starting) -> None:
-        n, name, slot = start.n, start.name, start.slot
-        device = db.execute("select device from runs where n = ?", (n,)).fetchone()[0]
-        child = subprocess.Popen(
-            [sys.executable, "-m", "rpat_tui.launch.attend", str(self.home.runs / name)],
-            env={**os.environ, **slot.environment(device), "RPAT_STOP_GRACE": self.grace},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=None,
-            start_new_session=True,
-        )
-        self.children.append(child)
-        with database.transaction(db):
-            queue.launched(db, n, process_identity(child.pid))
-        self.say(f"{name} starts on {slot.name}")
-
-    def _collect(self) -> None:
-        """Reap attendants that have ended, so that they do not linger as zombies."""
-        self.children = [child for child in self.children if child.poll() is None]
 
 
 _started: list[int] = []
@@ -149,6 +124,13 @@ def ensure(home: Home) -> None:
     _started.append(
         os.posix_spawn(sys.executable, command, os.environ, file_actions=actions, setsid=True)
     )
+
+
+def ensure_for(home: Home, db: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    """Start a worker where requests about these runs have to be passed on to a cluster."""
+    asked = set(numbers)
+    if any(s.run in asked for s in submissions.followed(db)):
+        ensure(home)
 
 
 def serve(home: Home, idle: float, say: Say) -> bool:

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from rpat.errors import RpatError, StoreError
 from rpat.jobs import KINDS, Job
 from rpat.recipes import label
 from rpat.rundir import RunDir, new_uid, newest_code, read_json, write_json
+from rpat_tui import placement
 from rpat_tui.compose import needs
 from rpat_tui.home import Home
-from rpat_tui.store import carry
+from rpat_tui.store import carry, submissions
 from rpat_tui.store.belonging import bump, fact
 from rpat_tui.store.db import transaction
-from rpat_tui.store.queue import OPEN, name_of
+from rpat_tui.store.queue import OPEN, name_of, place_of
 
 Task = RunConfig | Job
 """What a run directory can hold: a training run, an evaluation or a study."""
@@ -35,6 +36,8 @@ META: dict[str, Any] = {
     "sweep": "",
     "dependencies": [],
     "imported": "",
+    "launcher": "",
+    "resources": {},
 }
 
 
@@ -49,6 +52,8 @@ class Wish:
     priority: int = 50
     retries: int = 0
     after: tuple[str, ...] = ()  # uids of runs that must be done before
+    launcher: str | None = None  # where it executes: local or slurm; None: as configured
+    resources: Mapping[str, str] = field(default_factory=dict)  # what it asks of a cluster
 
 
 def enqueue(
@@ -63,6 +68,7 @@ def enqueue(
     A directory is built under a temporary name, flushed and renamed, so it exists whole or not
     at all; when anything fails, what was made is taken back. Returns the runs' numbers.
     """
+    wish = _placed(wish)
     made: list[int] = []
     try:
         number = highest(home, db) + 1
@@ -93,6 +99,32 @@ def enqueue(
             ) from error
         raise
     return made
+
+
+def _placed(wish: Wish) -> Wish:
+    """Return a wish that says where its runs execute, and what they ask of a cluster."""
+    launcher, resources = placement.resolve(wish.launcher, wish.resources)
+    return replace(wish, launcher=launcher, resources=resources)
+
+
+def place(
+    home: Home, db: sqlite3.Connection, n: int, launcher: str | None, changes: Mapping[str, str]
+) -> None:
+    """Let a run that has ended execute elsewhere, or ask a cluster for something else.
+
+    What was asked for before stays where it is not changed. Raises `ConfigError`.
+    """
+    old, asked = place_of(db, n)
+    word = launcher if launcher is not None else old or "local"
+    kept = asked if word == "slurm" else {}
+    launcher, resources = placement.resolve(word, {**kept, **changes})
+    run = RunDir(home.runs / name_of(n))
+    meta = META | _read_or_empty(run.meta)
+    write_json(run.meta, meta | {"launcher": launcher, "resources": resources})
+    db.execute(
+        "update runs set launcher = ?, resources = ? where n = ?",
+        (launcher, json.dumps(resources), n),
+    )
 
 
 def want_evaluations(
@@ -149,6 +181,7 @@ def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = 
         **({"wants": ""} if meta.get("waived") else {}),
         "config": json.dumps(job["config"]),
         "imported": meta["imported"],
+        **_place(meta),
         "snapshot": newest_code(provenance).get("snapshot", ""),
         "state": state,
         "reason": reason,
@@ -162,6 +195,13 @@ def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = 
         "insert or ignore into dependencies values (?, ?, ?)",
         [(n, need, "") if isinstance(need, str) else (n, *need) for need in meta["dependencies"]],
     )
+
+
+def _place(meta: Mapping[str, Any]) -> dict[str, str]:
+    """Return where a run executes; one that came from elsewhere is not bound to a cluster there."""
+    if meta["imported"] or "bundle" in meta:
+        return {"launcher": "", "resources": "{}"}
+    return {"launcher": meta["launcher"], "resources": json.dumps(meta["resources"])}
 
 
 def task(kind: str, values: Mapping[str, Any]) -> Task:
@@ -338,7 +378,8 @@ def _fill(
     write_json(run.provenance, {"queued": time.time(), **provenance})
     meta = {
         "name": wish.name, "tags": list(wish.tags), "note": wish.note, "sweep": wish.sweep,
-        "dependencies": list(wish.after),
+        "dependencies": list(wish.after), "launcher": wish.launcher or "",
+        "resources": dict(wish.resources),
     }  # fmt: skip
     write_json(run.meta, META | meta | dict(more))
     run.checkpoints.mkdir()
@@ -397,6 +438,7 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
     waits = db.execute(
         "select r.uid, d.needs, d.checkpoint from dependencies d join runs r on r.n = d.run"
     ).fetchall()
+    jobs = submissions.kept(db)
     db.execute("delete from runs")
     problems: list[str] = []
     numbers = run_numbers(home)
@@ -421,6 +463,7 @@ def index_all(db: sqlite3.Connection, home: Home) -> tuple[int, list[str]]:
             carry.put(db, n, *bundled)
         elif attempts:
             carry.put(db, n, "lost", "reindexed", None)
+    submissions.restore(db, home, jobs)
     db.executemany(
         "update runs set priority = ?, rank = ?, held = ?, retries = ?, retried = ?, notified = ? "
         "where uid = ?",

@@ -588,3 +588,44 @@ from runs r join samples s on s.run = r.n;;
 create view v1_tags as
 select r.id as run, t.tag from runs r join tags t on t.run = r.n
 """
+
+
+@migrations()
+def m010_runs_on_a_cluster(db: Database) -> None:
+    """Which launcher a run belongs to, what it asks of a cluster, and the jobs that were made.
+
+    A submission is a copy of `submissions/N.json` of the run and of what the cluster said of it
+    last; `closed` is when the run's fate stopped to follow it.
+    """
+    for statement in _M010.split(";"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_M010 = """
+alter table runs add column launcher text not null default '';
+alter table runs add column resources text not null default '{}';
+
+create table submissions (
+    run integer not null references runs (n) on delete cascade,
+    number integer not null,
+    name text not null unique,
+    after integer not null,
+    t real not null,
+    state text not null,
+    job text not null default '',
+    said text not null default '',
+    why text not null default '',
+    node text not null default '',
+    trouble text not null default '',
+    exit text not null default '',
+    seen real,
+    since real,
+    missing real,
+    asked text not null default '',
+    asked_at real,
+    closed real,
+    primary key (run, number)
+) strict, without rowid;
+create index submissions_open on submissions (state);
+"""

@@ -394,17 +394,31 @@ def events(db: sqlite3.Connection, n: int, kinds: Sequence[str] = ()) -> list[Js
     return rows
 
 
-def open_runs(db: sqlite3.Connection) -> list[Json]:
-    """Return the runs that may have a process, with what is known of their start."""
+def claimed(db: sqlite3.Connection, n: int, attempt: int) -> float:
+    """Return when an attempt's attendant came to work; 0 where there is none."""
+    row = db.execute(
+        "select t from events where run = ? and attempt = ? and file = 'attendant' "
+        "and kind = 'begin'",
+        (n, attempt),
+    ).fetchone()
+    return float(row[0]) if row else 0.0
+
+
+def open_runs(db: sqlite3.Connection, *, submitted: bool = False) -> list[Json]:
+    """Return the runs that may have a process, with what is known of their start.
+
+    With `submitted` also those that wait in a cluster's queue.
+    """
+    waiting = "or r.n in (select run from submissions where closed is null) " if submitted else ""
     return _rows(
         db,
-        "select r.n, r.id, r.state, r.reason, r.slot, r.attempt, r.epoch, "
+        "select r.n, r.id, r.state, r.reason, r.slot, r.attempt, r.epoch, r.launcher, "
         "l.host, l.boot, l.pid, l.started, "
         "(select max(t) from transitions t where t.run = r.n and t.new = r.state) as since, "
         "(select json_extract(t.evidence, '$.after_attempt') from transitions t "
         "where t.run = r.n and t.old = 'queued' order by t.id desc limit 1) as after_attempt "
         f"from runs r left join launches l on l.run = r.n where r.state in "
-        f"({', '.join('?' for _ in OPEN)})",
+        f"({', '.join('?' for _ in OPEN)}) {waiting}",
         list(OPEN),
     )
 

@@ -24,12 +24,23 @@ ALL = "*"
 ORDER = "priority desc, rank is null, rank, n"
 """The order of the queue: ranks are given to what people have moved."""
 
-READY = (
-    "(state = 'queued' and not held and not exists (select 1 from dependencies d "
+_FREE = (
+    "state = 'queued' and not held and not exists (select 1 from dependencies d "
     "left join runs p on p.uid = d.needs "
-    "where d.run = runs.n and (p.state is null or p.state <> 'done')))"
+    "where d.run = runs.n and (p.state is null or p.state <> 'done'))"
 )
-"""Could start if there was a place for it."""
+
+READY = f"({_FREE} and launcher = '')"
+"""Could start on this machine if there was a place for it."""
+
+SUBMITTABLE = (
+    f"({_FREE} and launcher = 'slurm' and not exists "
+    "(select 1 from submissions s where s.run = runs.n and s.closed is null))"
+)
+"""Could be given to the cluster."""
+
+FOLLOWED = "(state <> 'over' and (closed is null or closed > strftime('%s', 'now') - 3600))"
+"""A submission whose job may still exist; one that nobody wants is not followed for ever."""
 
 OPEN = ("starting", "running", "pausing", "lost")
 """A process may exist."""
@@ -156,6 +167,19 @@ def set_priority(db: sqlite3.Connection, run: int, priority: int) -> None:
     db.execute("update runs set priority = ?, rank = null where n = ?", (priority, run))
 
 
+def launcher_of(db: sqlite3.Connection, run: int) -> str:
+    """Return which launcher a run belongs to; '' is this machine."""
+    return str(db.execute("select launcher from runs where n = ?", (run,)).fetchone()[0])
+
+
+def place_of(db: sqlite3.Connection, run: int) -> tuple[str, dict[str, str]]:
+    """Return which launcher a run belongs to, and what it asks of a cluster."""
+    launcher, resources = db.execute(
+        "select launcher, resources from runs where n = ?", (run,)
+    ).fetchone()
+    return launcher, json.loads(resources)
+
+
 def place_first(db: sqlite3.Connection, runs: Sequence[int]) -> None:
     """Put runs in front of everything that is queued, in the given order."""
     others = _others(db, runs)
@@ -225,7 +249,8 @@ def work_left(db: sqlite3.Connection) -> bool:
     """Return whether a run can be started, now or soon, or may have a process."""
     marks = ", ".join("?" for _ in ("queued", *OPEN))
     row = db.execute(
-        f"select 1 from runs where (state in ({marks}) and not {BLOCKED}) or {DUE} limit 1",
+        f"select 1 from runs where (state in ({marks}) and not {BLOCKED}) or {DUE} "
+        f"or exists (select 1 from submissions where {FOLLOWED}) limit 1",
         ("queued", *OPEN),
     ).fetchone()
     return row is not None

@@ -754,7 +754,7 @@ def serving(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
     workers: list[worker.Worker] = []
     yield make
-    for child in (child for made in workers for child in made.children):
+    for child in (child for made in workers for child in made.sides[0].children):
         child.wait()
 
 

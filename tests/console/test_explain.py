@@ -282,7 +282,8 @@ def test_a_stuck_run_is_started_again_where_the_settings_ask_for_it(
     (n,) = enqueue(note="hang=1")
     here = worker.Worker(home, 0.0, worker.Box(worker.rules(), list), lambda text: None)
     here.watch.factor = 0.0
-    here._start_queued(db)
+    local = here.sides[0]
+    local.submit(db)
 
     def again() -> bool:
         reconcile(home, db, watch=here.watch)
@@ -293,7 +294,7 @@ def test_a_stuck_run_is_started_again_where_the_settings_ask_for_it(
     assert db.execute("select state, reason from runs where n = ?", (n,)).fetchone() == (
         "queued", "was stuck and is started again",
     )  # fmt: skip
-    until(lambda: here._collect() or not here.children)
+    until(lambda: local.poll(db) and not local.children)
 
 
 # ----------------------------------------------------------------- rpat explain

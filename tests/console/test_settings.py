@@ -53,7 +53,7 @@ def test_every_setting_of_the_window_has_a_variable_and_is_read_from_it(
 ) -> None:
     good = {"tui.theme": "light", "tui.charts": "block", "tui.colors": "256", "tui.mouse": "off",
             "tui.frames": "20", "tui.poll": "2.5", "keys.map": "emacs"}  # fmt: skip
-    tui = [s for s in SETTINGS if "." in s.name]
+    tui = [s for s in SETTINGS if s.name.startswith(("tui.", "keys."))]
     assert {s.name for s in tui} == set(good)
     for s in tui:
         monkeypatch.setenv(s.env, good[s.name])
@@ -62,9 +62,22 @@ def test_every_setting_of_the_window_has_a_variable_and_is_read_from_it(
     assert {found[s.name].origin for s in tui} == {s.env for s in tui}
 
 
+def test_a_setting_of_the_cluster_is_written_into_its_table(file: Path) -> None:
+    write(file, "launcher.slurm.partition", "low")
+    write(file, "launcher.default", "slurm")
+    write(file, "launcher.slurm.cpus", "8")
+    found = settings.settings()
+    assert [found[f"launcher.{n}"].value for n in ("default", "slurm.partition", "slurm.cpus")] == [
+        "slurm", "low", 8,
+    ]  # fmt: skip
+    write(file, "launcher.slurm.partition", None)
+    assert settings.settings()["launcher.slurm.partition"].origin == "default"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("tui.charts", "dots"), ("tui.colors", "8"), ("tui.mouse", "maybe"), ("tui.frames", "0"),
+    [("launcher.default", "pbs"), ("tui.charts", "dots"),
+     ("tui.colors", "8"), ("tui.mouse", "maybe"), ("tui.frames", "0"),
      ("tui.frames", "61"), ("tui.poll", "0"), ("keys.map", "nano"), ("retries", "x")],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_with_its_origin_and_the_remedy(

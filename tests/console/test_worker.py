@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from rpat.errors import StoreError
+from rpat.rundir import RunDir
 from rpat_tui.cli import live
 from rpat_tui.home import Home
 from rpat_tui.launch import attend, control, worker
@@ -167,6 +169,25 @@ def test_a_trainer_that_fell_to_a_full_disk_is_known_by_it_later(
         signal.signal(number, handler)
     reconcile(home, db)
     assert state(db, n) == ("failed", "disk full: the run's last words could not be written")
+
+
+def test_a_request_by_a_signal_appears_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = RunDir(tmp_path).take_attempt()
+    there: list[bool] = []
+    monkeypatch.setattr("rpat.rundir.os.fsync", lambda fd: there.append(attempt.stop.exists()))
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        heard = attend._answer_signals(attempt)
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert (attempt.stop.read_text(), there) == ("SIGUSR1", [False])
+    assert heard == ["SIGUSR1", "SIGTERM"]
 
 
 def test_two_workers_never_serve_one_home(
