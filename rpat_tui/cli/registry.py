@@ -46,7 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "presets": ("reference", "List the named recipes, or explain one."),
     "datasets": ("reference", "List data sets and whether they are here."),
     "models": ("reference", "List the networks."),
-    "config": ("reference", "Show each setting and its origin."),
+    "config": ("reference", "Show each setting and its origin, or change one."),
     "worker": ("work", "Start queued runs, in this terminal."),
     "reindex": ("work", "Build the database again."),
     "doctor": ("work", "Check what runs need."),
