@@ -102,6 +102,7 @@ Rpat = Callable[..., Said]
 @pytest.fixture
 def rpat(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Rpat:
     """Run a command in this process, through the same `main` as the real one."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # a pipe is wide, whatever the tests run in
 
     def run(*words: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["rpat", *words])
