@@ -226,7 +226,7 @@ def test_a_full_disk_while_queueing_is_one_line_and_leaves_no_run(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         said = rpat(*DIGITS, "pgd-at", "--seeds", "0-1", "--detach")
-    refused(said, str(home.path), "the disk is full")
+    refused(said, str(home.path), "free some space")
     assert list(home.runs.iterdir()) == []
     assert db.execute("select count(*) from runs").fetchone() == (0,)
     assert holder(home.worker_lock) is None
