@@ -205,7 +205,7 @@ class RpatApp(App[int]):
             self.show_bar(self.screen)
 
     async def _renew(self) -> None:
-        slots = max(len(self.machine.get("cards", ())) or len(self.machine.get("cpu", ())), 1)
+        slots = self.slots
         counts, held, ahead = await self.reader.read(
             lambda db: (queries.counts(db), queue.holds(db), forecast(queries.workload(db, slots)))
         )
@@ -358,6 +358,11 @@ class RpatApp(App[int]):
                 except RpatError as error:
                     said.append(str(error))
         return said
+
+    @property
+    def slots(self) -> int:
+        """How many runs the machine takes at a time."""
+        return max(len(self.machine.get("cards", ())) or len(self.machine.get("cpu", ())), 1)
 
     def places(self) -> list[str]:
         """Return the places that can be held back."""

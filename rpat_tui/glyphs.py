@@ -5,6 +5,7 @@ A state is told by its sign and its word; colour comes on top. Standard library 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -90,3 +91,9 @@ def duration(seconds: float | None, missing: str = UNICODE.missing) -> str:
     if whole < 86_400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
+
+
+def clock(seconds: float) -> str:
+    """Return the local time that lies some seconds ahead: 17:52, with the day where it is far."""
+    form = "%a %H:%M" if seconds > 64_800 else "%H:%M"
+    return time.strftime(form, time.localtime(time.time() + seconds))

@@ -284,7 +284,7 @@ def queue(
     made: dict[int, int] = {}
     if fresh or jobs:
         provenance = frozen.provenance(home, command)
-        everything = [*fresh.values(), *(job for _, job in jobs)]
+        everything: list[RunConfig | EvalJob] = [*fresh.values(), *(job for _, job in jobs)]
         numbers = index.enqueue(home, db, everything, wish, provenance)
         for key, n in zip(fresh, numbers, strict=False):
             made |= dict.fromkeys(places.get(key, ()), n)

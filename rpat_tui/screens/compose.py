@@ -26,6 +26,7 @@ from rpat_tui import draft as drafts
 from rpat_tui.draft import FIELDS, GROUPS, SWITCHES, Draft, Resolved
 from rpat_tui.launch import enqueue
 from rpat_tui.screens.ask import Ask
+from rpat_tui.screens.ask import Line as AskLine
 from rpat_tui.screens.base import Page
 from rpat_tui.screens.form import Form, Line, Switches, with_word
 from rpat_tui.screens.pick import Pick
@@ -68,10 +69,11 @@ class Compose(Page):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "queue(False)", "queue", priority=True),
-        Binding("ctrl+t", "queue(True)", "queue first", priority=True),
+        Binding("ctrl+t", "queue(True)", "on top", priority=True, tooltip="queue in front"),
         Binding("ctrl+r", "plan", "dry run", priority=True),
-        Binding("ctrl+y", "copy", "copy", priority=True),
-        Binding("ctrl+g", "edit", "edit", priority=True),
+        Binding("ctrl+o", "keep", "keep", priority=True, tooltip="keep the form as a preset"),
+        Binding("ctrl+y", "copy", "copy", priority=True, tooltip="copy the command"),
+        Binding("ctrl+g", "edit", "edit", priority=True, tooltip="values in an editor"),
         Binding("escape", "cancel", "cancel", priority=True),
         Binding("q,n,1,2,3,4,5,grave_accent,colon", "stay", "nothing: esc leaves", show=False),
     ]
@@ -272,6 +274,31 @@ class Compose(Page):
         """Copy the command."""
         words = drafts.command_words(self.draft(), self.rpat.home)
         self.rpat.copy(shlex.join(words))
+
+    def action_keep(self) -> None:
+        """Ask for a name and keep what the form holds as a preset of one's own."""
+        draft = self.draft()
+        if self.rpat.readonly:
+            self.app.notify("keep: this window is read-only", severity="warning")
+        elif not draft.texts and not draft.on:
+            self.app.notify("there is nothing to keep: the form is empty", severity="warning")
+        else:
+            title = "keep this form as a preset named"
+            hint = "letters, digits and . _ + / -; enter keeps it, esc cancels"
+            self.app.push_screen(AskLine(title, hint=hint), self._keep)
+
+    def _keep(self, name: str | None) -> None:
+        if not name or not name.strip():
+            return
+        name = name.strip()
+        try:
+            again = drafts.keep(name, self.draft())
+        except ConfigError as error:
+            self.app.notify(str(error), title="nothing was kept", severity="error")
+            return
+        self.app.notify(
+            f"rpat run --preset {name}", title=f"{name} is {'replaced' if again else 'kept'}"
+        )
 
     def action_stay(self) -> None:
         """Say how one leaves, where a key would leave by itself."""

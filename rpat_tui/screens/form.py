@@ -241,8 +241,8 @@ class Form(VerticalScroll, can_focus=False, inherit_bindings=False):
     """The lines of a form; up and down go from one to the next."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "screen.focus_next", show=False),
-        Binding("up", "screen.focus_previous", show=False),
+        Binding("down", "app.focus_next", show=False),
+        Binding("up", "app.focus_previous", show=False),
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from rpat_tui.estimate import forecast
-from rpat_tui.glyphs import COLOURS, Glyphs
+from rpat_tui.glyphs import COLOURS, Glyphs, clock
 from rpat_tui.screens.base import Page, act_bindings
 from rpat_tui.screens.pick import Pick
 from rpat_tui.store import queries, queue
@@ -98,7 +97,7 @@ class QueueScreen(Page):
         elif held:
             head += f"   on hold: {', '.join(held)}"
         if ahead.total is not None:
-            head += f"   all done ~{_clock(ahead.total[1])}"
+            head += f"   all done ~{clock(ahead.total[1])}"
         self.query_one("#head", Static).update(head, layout=False)
         machine = self.rpat.machine_text(self.size.width - 2)
         if machine != self.machine:
@@ -172,18 +171,12 @@ def _line(
     progress = f"{row['epoch']}/{row['epochs']}" if row["epochs"] else row["stage"]
     text.append(f" {progress:>8}  ")
     ends = None if row["state"] == "lost" else ahead.ends.get(row["n"])
-    text.append(f"{f'~{_clock(ends[1])}' if ends else signs.missing:<7}", style="dim")
+    text.append(f"{f'~{clock(ends[1])}' if ends else signs.missing:<7}", style="dim")
     if row["slot"]:
         text.append(f" {row['slot']}", style="dim")
     if row["n"] in why:
         text.append(f" {why[row['n']]}", style="yellow")
     return text
-
-
-def _clock(seconds: float) -> str:
-    return time.strftime(
-        "%a %H:%M" if seconds > 64_800 else "%H:%M", time.localtime(time.time() + seconds)
-    )
 
 
 def _priority(db: Any, n: int, by: int) -> str:

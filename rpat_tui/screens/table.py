@@ -19,17 +19,24 @@ from textual.widgets import Static
 from rpat.errors import RpatError
 from rpat_tui import exports
 from rpat_tui.contrast import RULE_TITLES, RULES
-from rpat_tui.exports._layout import NO_RUN
+from rpat_tui.exports._layout import NO_RUN, TITLES
+from rpat_tui.gaps import Plan, fill
+from rpat_tui.glyphs import clock
 from rpat_tui.screens import paper
+from rpat_tui.screens.ask import Ask
 from rpat_tui.screens.base import Page
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.saving import save
 from rpat_tui.store import kin
+from rpat_tui.store.queue import name_of
+from rpat_tui.table import MEASURES
 from rpat_tui.widgets.papertable import PaperTable, TableLine
 
 EVERYTHING = "everything"
 FORMATS = {"md": "md", "latex": "tex", "csv": "csv", "json": "json"}
 """Formats of the export, and how their files end."""
+LISTED = 10
+"""Parts of a plan that a question names."""
 CALM = 10
 """A table that is dear to make is made anew for at most a tenth of the time."""
 
@@ -46,12 +53,21 @@ class TableScreen(Page):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("P", "paper", "paper"),
-        Binding("b", "rule", "rule"),
-        Binding("R", "basis", "basis"),
-        Binding("x", "narrow", "filter"),
-        Binding("e", "export", "export"),
-        Binding("y", "copy", "copy"),
+        Binding("F", "fill(True)", "fill", tooltip="queue everything that the table lacks"),
+        Binding(
+            "f",
+            "fill(False)",
+            "fill the cell",
+            show=False,
+            tooltip="queue what the row at the cursor lacks in this column",
+        ),
+        Binding("P", "paper", "paper", tooltip="published numbers below ours"),
+        Binding("b", "rule", "rule", tooltip="read results by the next rule"),
+        Binding("R", "basis", "basis", tooltip="Mean and NRR on AutoAttack or PGD-20"),
+        Binding("x", "columns", "columns", tooltip="show other columns"),
+        Binding("slash", "narrow", "filter", tooltip="keep a data set, a norm, a network"),
+        Binding("e", "export", "export", tooltip="write it to a file"),
+        Binding("y", "copy", "copy", show=False, tooltip="copy the command that prints the same"),
         Binding("escape", "app.previous", "back", show=False),
     ]
 
@@ -198,6 +214,47 @@ class TableScreen(Page):
             column, _, value = choice.partition(" ")
             self._ask(**{column: value})
 
+    def action_columns(self) -> None:
+        """Ask which column to show or to hide."""
+        words = [f"{'hide' if m in self.ask.measures else 'show'} {TITLES[m]}" for m in MEASURES]
+        self.app.push_screen(Pick("columns", words), self._column)
+
+    def _column(self, choice: str | None) -> None:
+        if choice is None:
+            return
+        name = next(m for m in MEASURES if TITLES[m] == choice.partition(" ")[2])
+        shown = {*self.ask.measures} ^ {name}
+        if shown:
+            self._ask(measures=tuple(m for m in MEASURES if m in shown))
+
+    async def action_fill(self, everything: bool) -> None:
+        """Say what would be queued so that nothing is missing, and queue it when told to."""
+        if self.rpat.readonly:
+            self.app.notify("fill: this window is read-only", severity="warning")
+            return
+        answer, at = self.answer, -1 if everything else self.table.row
+        home, column, slots = self.rpat.home, self.table.column, self.rpat.slots
+        plan = await self.told(
+            self.rpat.reader.read(lambda db: paper.lacking(home, db, answer, at, column, slots))
+        )
+        if plan is None:
+            return
+        if not plan.tasks:
+            where = "the table" if everything else "this cell"
+            self.app.notify(f"nothing is missing of {where}, or it is on its way")
+            return
+        self.app.push_screen(Ask(_question(plan)), lambda yes: self._filled(yes, plan))
+
+    def _filled(self, yes: bool | None, plan: Plan) -> None:
+        home = self.rpat.home
+
+        def do(db: sqlite3.Connection) -> str:
+            numbers = fill(home, db, plan, self.ask.fill_command())
+            return "queued: " + " ".join(map(name_of, numbers[:8])) + " …" * (len(numbers) > 8)
+
+        if yes:
+            self.rpat.change(do)
+
     def action_export(self) -> None:
         """Ask for a format and write the table to a file."""
         self.app.push_screen(Pick("export as", tuple(FORMATS)), self._export)
@@ -222,3 +279,13 @@ class TableScreen(Page):
     def action_copy(self) -> None:
         """Copy the command that prints the same."""
         self.rpat.copy(self.ask.command())
+
+
+def _question(plan: Plan) -> str:
+    """Return what is asked before anything is queued: how much, how long, what."""
+    ends = plan.cost.finish
+    when = f", all done ~{clock(ends[1])}" if ends is not None else ""
+    listed = plan.lines()[:LISTED]
+    if len(plan.tasks) > LISTED:
+        listed.append(f"and {len(plan.tasks) - LISTED} more")
+    return "\n".join([f"Queue {plan.count()}?  {plan.price()}{when}", "", *listed])
