@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -253,6 +254,15 @@ class RpatApp(App[int]):
             bar.show(self._bar)
 
     # ----------------------------------------------------------------- what keys do
+
+    async def _on_key(self, event: events.Key) -> None:
+        """Do what a key is bound to; say of one without a use here where it has one."""
+        event.prevent_default()
+        if not await self._check_bindings(event.key) and isinstance(self.screen, Page):
+            from rpat_tui.screens.elsewhere import where
+
+            if said := where(event.key, self.screen):
+                self.notify(said, severity="warning", timeout=3)
 
     def action_mode(self, name: str) -> None:
         """Go to a screen; remember the one before."""

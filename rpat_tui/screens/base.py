@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+IN_DEMO = "this is the demo: it replays recordings and trains nothing new; rpat tui does"
+
+SIGNS = {"left_square_bracket": "[", "right_square_bracket": "]"}
+"""What keys are called on the screen."""
+
 
 def act_bindings(*names: str, hidden: Collection[str] = ()) -> list[BindingType]:
     """Return bindings for acts by their names; each key calls `action_act`.
@@ -30,14 +35,18 @@ def act_bindings(*names: str, hidden: Collection[str] = ()) -> list[BindingType]
     return [
         Binding(
             act.key, f"act('{act.name}')", act.label or act.title, tooltip=act.title,
-            show=act.name not in hidden,
+            show=act.name not in hidden, key_display=SIGNS.get(act.key),
         )
         for act in map(ACTS.__getitem__, names)
     ]  # fmt: skip
 
 
 class Page(Screen[None]):
-    """A screen between bar and footer whose data are renewed when the database has changed."""
+    """A screen between bar and footer whose data are renewed when the database has changed.
+
+    Panes with the class `pane` are framed where there is room; the frame of the focused one is
+    lit.
+    """
 
     TITLE_WORD: ClassVar[str] = ""
 
@@ -48,9 +57,18 @@ class Page(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Lay the bar on top and the keys at the foot of what the screen shows."""
+        self._set_breakpoints()
         yield Bar()
         yield from self.body()
         yield Footer(show_command_palette=False)
+
+    def _set_breakpoints(self) -> None:
+        """Take the classes of the width before the first frame: none is drawn for another one."""
+        width = self.app.size.width
+        known = sorted(self.HORIZONTAL_BREAKPOINTS or ())
+        fitting = [name for least, name in known if width >= least][-1:]
+        for _, name in known:
+            self.set_class(name in fitting, name)
 
     def body(self) -> ComposeResult:
         """Yield what lies between bar and footer."""
@@ -110,6 +128,13 @@ class Page(Screen[None]):
         if yes:
             self.rpat.carry_out(act, rows)
 
+    def on_chart_widget_axis_asked(self) -> None:
+        """Say where other axes are drawn."""
+        self.app.notify("screens draw over epochs; rpat plot --x time draws over hours")
+
     def action_copy(self) -> None:
         """Copy the command that shows the chosen runs."""
-        self.rpat.copy(" ".join(["rpat show", *map(queue.name_of, self.chosen())]))
+        if numbers := self.chosen():
+            self.rpat.copy(" ".join(["rpat show", *map(queue.name_of, numbers)]))
+        else:
+            self.app.notify("copy: no run is chosen", severity="warning")

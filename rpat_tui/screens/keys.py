@@ -78,7 +78,15 @@ def groups(screen: Screen[Any]) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _name(kind: type) -> str:
-    return {"RunTable": "the list", "ChartWidget": "the chart"}.get(kind.__name__, kind.__name__)
+    return {
+        "RunTable": "the list",
+        "ChartWidget": "the chart",
+        "PaperTable": "the cells",
+        "About": "the details",
+        "Scroll": "the facts",
+        "Groups": "the groups",
+        "PlaneWidget": "the plane",
+    }.get(kind.__name__, kind.__name__)
 
 
 def key_rows(kind: Any) -> list[tuple[str, str]]:
@@ -86,15 +94,19 @@ def key_rows(kind: Any) -> list[tuple[str, str]]:
     rows = []
     for binding in kind.BINDINGS:
         if isinstance(binding, Binding) and binding.description:
-            shown = " ".join(_key(key) for key in (binding.key_display or binding.key).split(","))
+            shown = " ".join(
+                key_name(key) for key in (binding.key_display or binding.key).split(",")
+            )
             rows.append((shown, binding.tooltip or binding.description))
     return rows
 
 
-def _key(name: str) -> str:
+def key_name(name: str) -> str:
+    """Return what people call a key."""
     signs = {
         "slash": "/", "question_mark": "?", "colon": ":", "grave_accent": "`",
         "left_square_bracket": "[", "right_square_bracket": "]", "plus": "+", "minus": "-",
-        "equals_sign": "=", "less_than_sign": "<", "greater_than_sign": ">",
+        "equals_sign": "=", "less_than_sign": "<", "greater_than_sign": ">", "full_stop": ".",
+        "comma": ",",
     }  # fmt: skip
     return signs.get(name.strip(), name.strip())

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from rich.text import Text
+
 from rpat_tui import gaps
 from rpat_tui.compare import seeds, summarise, verdict
 from rpat_tui.contrast import against_base, measured_at
@@ -20,6 +22,7 @@ from rpat_tui.store.rows import Measurement
 from rpat_tui.table import MEASURES, Row, Table
 from rpat_tui.widgets.papertable import Figure, TableLine
 
+_NAMES = {"aa": "AutoAttack", "pgd": "PGD-20"}
 ACTIVE = ("starting", "running", "pausing")
 
 
@@ -225,6 +228,33 @@ def describe(answer: Answer, at: int, column: int, glyphs: Glyphs) -> list[str]:
         base = chance(test) or test.reason
         first += f"   {difference(test)} against no RPAT: {base}"
     return [first, _runs(answer, row, at, glyphs), _remedy(answer, row, at, measure)]
+
+
+def by_seed(answer: Answer, at: int, glyphs: Glyphs) -> Text:
+    """Return what each run behind a row reached, and what is on its way."""
+    text = Text()
+    if not 0 <= at < len(answer.table.rows):
+        return text
+    row = answer.table.rows[at]
+    pool = [m for m in answer.measured.get(f"{row.group} {row.data}", ()) if m.run in row.runs]
+    waiting = answer.open.get(at, ())
+    if pool or waiting:
+        head = f"{'run':<7}{'seed':>4} {'Clean':>8}{'PGD-20':>8}{'AA':>8}"
+        text.append(f"\n\n{head}", style="dim")
+    for m in sorted(pool, key=lambda m: m.seed):
+        values = (
+            glyphs.missing if value is None else f"{value:.2f}"
+            for value in (m.clean, m.pgd20, m.aa)
+        )
+        text.append(f"\n{m.run:<7}", style="bold").append(f"{m.seed:>4} ")
+        text.append("".join(f"{value:>8}" for value in values))
+    for item in waiting:
+        what = " ".join(_NAMES.get(word, word) for word in item.attacks) or "training"
+        far = f" {item.epoch}/{item.epochs}" if item.state in ACTIVE and not item.attacks else ""
+        sign = glyphs.states.get(item.state, "?")
+        text.append(f"\n{item.id:<7}", style="bold").append(f"{item.subject.seed:>4} ")
+        text.append(f" {sign} {item.state} {what}{far}", style="dim")
+    return text
 
 
 def _runs(answer: Answer, row: Row, at: int, glyphs: Glyphs) -> str:

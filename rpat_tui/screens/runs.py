@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from rpat.errors import ConfigError
@@ -17,8 +19,8 @@ from rpat_tui.charts.palette import Palette
 from rpat_tui.home import Home
 from rpat_tui.keeping import labels
 from rpat_tui.screens.ask import Line as AskLine
+from rpat_tui.screens.aspects import PAGES, tabs
 from rpat_tui.screens.base import Page, act_bindings
-from rpat_tui.screens.details import describe_run
 from rpat_tui.screens.pick import Pick
 from rpat_tui.store import curves
 from rpat_tui.store.queue import name_of
@@ -46,24 +48,50 @@ TITLES = {"accuracy": "PGD accuracy"}
 """What such a chart is called where the choice says more than is shown."""
 
 
+class About(VerticalScroll, can_focus=True):
+    """Pages about the run at the cursor; left and right turn them."""
+
+    DEFAULT_CSS = """
+    About { scrollbar-size-vertical: 1; scrollbar-color: $panel;
+            scrollbar-background: $background; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("h,left", "screen.page(-1)", "page before", show=False),
+        Binding("l,right", "screen.page(1)", "next page", show=False),
+        Binding("j,down", "scroll_down", "down", show=False),
+        Binding("k,up", "scroll_up", "up", show=False),
+    ]
+
+
 class RunsScreen(Page):
     """The home screen; one pane at a time where there is little room."""
 
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (150, "-broad")]  # noqa: RUF012
     DEFAULT_CSS = """
     RunsScreen {
         #list { width: 1fr; height: 1fr; }
-        #side { width: 58; height: 1fr; border-left: solid $panel; }
+        #side { width: 54; height: 1fr; }
         #head { height: 1; padding: 0 1; color: $text-muted; }
         #filter { display: none; height: 1; border: none; padding: 0 1; }
         #filter.-open { display: block; }
-        #chart { height: 2fr; }
-        #details { height: 1fr; min-height: 8; padding: 0 1; border-top: solid $panel; }
-        &.-narrow #side { display: none; width: 1fr; border: none; }
+        #plot { height: 3fr; }
+        #details { height: 2fr; min-height: 8; padding: 0 1; border-top: solid $panel;
+                   border-title-color: $text-muted; border-title-background: $background; }
+        #about { height: auto; }
+        &.-narrow #side { display: none; width: 1fr; }
         &.-narrow.-chart #side { display: block; }
         &.-narrow.-chart #list { display: none; }
         &.-zoom-list #side { display: none; }
         &.-zoom-side #list { display: none; }
+        &.-zoom-plot #details { display: none; }
+        &.-zoom-details #plot { display: none; }
+        &.-zoom-details #details { height: 1fr; }
+        &.-wide .pane, &.-broad .pane {
+            border: round $panel; border-title-color: $text-muted;
+            &:focus-within { border: round $primary; border-title-color: $foreground; }
+        }
+        &.-wide #head, &.-broad #head { display: none; }
+        &.-broad #side { width: 40%; }
         &.-zoom-side #side { display: block; width: 1fr; }
     }
     """
@@ -82,7 +110,10 @@ class RunsScreen(Page):
         ),
         Binding("a", "archived", "archived runs as well", show=False),
         Binding("z", "zoom", "this pane alone", show=False),
-        Binding("tab", "pane", "other pane", show=False),
+        Binding("tab", "pane(1)", "next pane", show=False),
+        Binding("shift+tab", "pane(-1)", "pane before", show=False),
+        Binding("full_stop", "page(1)", "next page of the details", key_display=".", show=False),
+        Binding("comma", "page(-1)", "page before", key_display=",", show=False),
         Binding("y", "copy", "copy", show=False),
         Binding("L", "app.mode('logs')", "log", show=False),
         Binding("escape", "clear", "take the filter away", show=False),
@@ -96,13 +127,15 @@ class RunsScreen(Page):
         self.at: Line | None = None
         self.totals = ""
         self.found = (0, 0)
+        self.page = next(iter(PAGES))
+        self.described: tuple[int | None, str] = (None, "")
 
     # ----------------------------------------------------------------- layout
 
     def body(self) -> ComposeResult:
         """Table to the left, chart and details to the right."""
         with Horizontal():
-            with Vertical(id="list"):
+            with Vertical(id="list", classes="pane"):
                 yield Static("", id="head", markup=False)
                 yield Input(placeholder="method:mart pgd>50 not is:archived", id="filter")
                 yield RunTable(
@@ -113,8 +146,10 @@ class RunsScreen(Page):
                     id="table",
                 )
             with Vertical(id="side"):
-                yield ChartWidget(charts=self.rpat.charts, id="chart")
-                yield Static("", id="details", markup=False)
+                with Vertical(id="plot", classes="pane"):
+                    yield ChartWidget(charts=self.rpat.charts, id="chart")
+                with About(id="details", classes="pane"):
+                    yield Static("", id="about", markup=False)
 
     @property
     def table(self) -> RunTable:
@@ -126,8 +161,14 @@ class RunsScreen(Page):
         """The chart."""
         return self.query_one(ChartWidget)
 
+    @property
+    def details(self) -> About:
+        """What is known of the run at the cursor."""
+        return self.query_one(About)
+
     def on_mount(self) -> None:
         """Show the list."""
+        self.details.border_title = tabs(self.page)
         self._list()
         self.table.focus()
 
@@ -158,6 +199,7 @@ class RunsScreen(Page):
         if text != self.totals:
             self.totals = text
             self.query_one("#head", Static).update(text, layout=False)
+            self.query_one("#list").border_title = Text(text).markup
 
     def on_run_table_failed(self, event: RunTable.Failed) -> None:
         """Say why nothing new is shown."""
@@ -216,7 +258,7 @@ class RunsScreen(Page):
         numbers, chosen = self._numbers(), self.metric
         if not numbers:
             self.chart.set_series([], title="no run is chosen")
-            self.query_one("#details", Static).update("", layout=False)
+            self._describe(None, Text(""))
             return
         names = METRICS[chosen] if len(numbers) == 1 else OVERLAY.get(chosen, METRICS[chosen][:1])
         found = await self.rpat.reader.read(lambda db: curves.read(db, numbers, names))
@@ -236,12 +278,18 @@ class RunsScreen(Page):
             focus=len(series) - 1 if series else None,
         )  # fmt: skip
         self.chart.set_markers([Marker(x) for x in found.drops])
-        last = numbers[-1]
-        text = await self.rpat.reader.read(lambda db: describe_run(db, last))
-        details = self.query_one("#details", Static)
-        if text != getattr(details, "_described", None):
-            details._described = text  # type: ignore[attr-defined]
-            details.update(text, layout=False)
+        last, page, home, signs = numbers[-1], self.page, self.rpat.home, self.rpat.glyphs
+        text = await self.rpat.reader.read(lambda db: PAGES[page](home, db, last, signs))
+        self._describe(last, text)
+
+    def _describe(self, n: int | None, text: Text) -> None:
+        """Show the page about a run; an equal one sends nothing."""
+        about = self.query_one("#about", Static)
+        if (n, self.page) != self.described:
+            self.described = (n, self.page)
+            self.details.scroll_home(animate=False)
+        if text != about.content:
+            about.update(text)
 
     def on_chart_widget_metrics_asked(self, event: ChartWidget.MetricsAsked) -> None:
         """Ask which metric the chart shall show."""
@@ -335,17 +383,31 @@ class RunsScreen(Page):
         self._list()
         self._head()
 
-    def action_pane(self) -> None:
-        """Go to the other pane."""
-        to_chart = self.table.has_focus
-        self.set_class(to_chart, "-chart")
-        self.remove_class("-zoom-list", "-zoom-side")
-        (self.chart if to_chart else self.table).focus()
+    def action_pane(self, by: int) -> None:
+        """Go to the next pane: list, chart, details."""
+        panes: list[Widget] = [self.table, self.chart, self.details]
+        here = next((i for i, pane in enumerate(panes) if pane.has_focus), 0)
+        to = (here + by) % len(panes)
+        self.set_class(to > 0, "-chart")
+        self.remove_class("-zoom-list", "-zoom-side", "-zoom-plot", "-zoom-details")
+        panes[to].focus()
 
     def action_zoom(self) -> None:
         """Give the focused pane the whole screen, or take it back."""
-        name = "-zoom-side" if self.chart.has_focus else "-zoom-list"
-        self.toggle_class(name)
+        if self.table.has_focus:
+            self.toggle_class("-zoom-list")
+            return
+        on = not self.has_class("-zoom-side")
+        self.set_class(on, "-zoom-side")
+        self.set_class(on and self.chart.has_focus, "-zoom-plot")
+        self.set_class(on and self.details.has_focus, "-zoom-details")
+
+    def action_page(self, by: int) -> None:
+        """Show another page about the run."""
+        names = list(PAGES)
+        self.page = names[(names.index(self.page) + by) % len(names)]
+        self.details.border_title = tabs(self.page)
+        self.run_worker(self._draw(), exclusive=False)
 
     def action_clone(self) -> None:
         """Compose a run like the one at the cursor."""

@@ -14,6 +14,7 @@ from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static
 
 from rpat.errors import RpatError
@@ -24,7 +25,7 @@ from rpat_tui.gaps import Plan, fill
 from rpat_tui.glyphs import clock
 from rpat_tui.screens import paper
 from rpat_tui.screens.ask import Ask
-from rpat_tui.screens.base import Page
+from rpat_tui.screens.base import IN_DEMO, Page
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.saving import save
 from rpat_tui.store import kin
@@ -44,12 +45,26 @@ CALM = 10
 class TableScreen(Page):
     """The table, and what is behind the cell at the cursor."""
 
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (150, "-broad")]  # noqa: RUF012
     DEFAULT_CSS = """
     TableScreen {
         #head, #cell { text-wrap: nowrap; text-overflow: ellipsis; }
         #head { height: 1; padding: 0 1; color: $text-muted; }
-        #table { padding: 0 1; }
-        #cell { height: 4; padding: 0 1; border-top: solid $panel; }
+        #both { height: 1fr; }
+        #left { height: 1fr; width: 1fr; padding: 0 1; }
+        #aside { height: 4; padding: 0 1; border-top: solid $panel; scrollbar-size: 1 1;
+                 border-title-color: $text-muted; }
+        #cell { height: auto; }
+        &.-wide #left, &.-broad #left, &.-broad #aside {
+            border: round $panel; border-title-color: $text-muted;
+        }
+        &.-wide #left:focus-within, &.-broad #left:focus-within {
+            border: round $primary; border-title-color: $foreground;
+        }
+        &.-wide #head, &.-broad #head { display: none; }
+        &.-broad #both { layout: horizontal; }
+        &.-broad #aside { width: 56; height: 1fr; }
+        &.-broad #cell { text-wrap: wrap; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -63,7 +78,7 @@ class TableScreen(Page):
         ),
         Binding("P", "paper", "paper", tooltip="published numbers below ours"),
         Binding("b", "rule", "rule", tooltip="read results by the next rule"),
-        Binding("R", "basis", "basis", tooltip="Mean and NRR on AutoAttack or PGD-20"),
+        Binding("R", "basis", "basis", show=False, tooltip="Mean and NRR on AutoAttack or PGD-20"),
         Binding("x", "columns", "columns", tooltip="show other columns"),
         Binding("slash", "narrow", "filter", tooltip="keep a data set, a norm, a network"),
         Binding("e", "export", "export", tooltip="write it to a file"),
@@ -81,8 +96,12 @@ class TableScreen(Page):
     def body(self) -> ComposeResult:
         """What is shown, the table, the cell."""
         yield Static("", id="head", markup=False)
-        yield PaperTable("reading", ascii_only=self.rpat.glyphs.name == "ascii", id="table")
-        yield Static("", id="cell", markup=False)
+        with Vertical(id="both"):
+            with Vertical(id="left"):
+                yield PaperTable("reading", ascii_only=self.rpat.glyphs.name == "ascii", id="table")
+            with VerticalScroll(id="aside", can_focus=False) as aside:
+                aside.border_title = "Cell"
+                yield Static("", id="cell", markup=False)
 
     def on_mount(self) -> None:
         """Begin in the table."""
@@ -152,12 +171,20 @@ class TableScreen(Page):
             f"Mean, NRR on {'AA' if self.ask.robust == 'aa' else 'PGD-20'}",
             " ".join(self.ask.filters.values()), doing,
         ]  # fmt: skip
-        self._put("#head", Text("   ".join(filter(None, parts)), no_wrap=True, overflow="ellipsis"))
+        said = "   ".join(filter(None, parts))
+        self._put("#head", Text(said, no_wrap=True, overflow="ellipsis"))
+        left = self.query_one("#left")
+        if str(left.border_title) != said:
+            left.border_title = Text(said).markup
 
     def _cell(self) -> None:
-        said = paper.describe(self.answer, self.table.row, self.table.column, self.rpat.glyphs)
-        text = Text("\n".join(said), no_wrap=True, overflow="ellipsis")
-        self._put("#cell", text)
+        at, column, signs = self.table.row, self.table.column, self.rpat.glyphs
+        said = paper.describe(self.answer, at, column, signs)
+        if not self.has_class("-broad"):
+            self._put("#cell", Text("\n".join(said), no_wrap=True, overflow="ellipsis"))
+            return
+        text = Text("\n\n".join(filter(None, said)))
+        self._put("#cell", text.append_text(paper.by_seed(self.answer, at, signs)))
 
     def _put(self, place: str, text: Text) -> None:
         widget = self.query_one(place, Static)
@@ -231,6 +258,9 @@ class TableScreen(Page):
         """Say what would be queued so that nothing is missing, and queue it when told to."""
         if self.rpat.readonly:
             self.app.notify("fill: this window is read-only", severity="warning")
+            return
+        if self.rpat.replay is not None:
+            self.app.notify(IN_DEMO, severity="warning")
             return
         answer, at = self.answer, -1 if everything else self.table.row
         home, column, slots = self.rpat.home, self.table.column, self.rpat.slots

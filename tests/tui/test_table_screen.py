@@ -36,9 +36,10 @@ async def opened(pilot: Pilot[int], app: RpatApp) -> TableScreen:
 
 
 def row(app: RpatApp, start: str) -> str:
-    found = [line for line in seen(app).splitlines() if line.strip().startswith(start)]
+    lines = [line.strip(" │") for line in seen(app).splitlines()]
+    found = [line for line in lines if line.startswith(start)]
     assert found, seen(app)
-    return found[0]
+    return found[0].partition("││")[0].strip(" │")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
