@@ -16,36 +16,24 @@ from pathlib import Path
 NOW = 1_800_000_000.0
 """Friday, 15 January 2027, 08:00 UTC: when all pictures are taken."""
 
+WIDE, NARROW = (160, 48), (80, 24)
+MARKED = (*("down",) * 4, "space", "down", "space", *("down",) * 4, "space", *("up",) * 4)
+FILLED = (
+    "n", *"mart", "down", "space", "down", *"0.5,1", *("down",) * 3, *"digits", *("down",) * 12,
+    *"0-2",
+)  # fmt: skip
 SHOTS = (
-    (
-        "runs",
-        (160, 48),
-        ("down",) * 4
-        + (
-            "space",
-            "down",
-            "space",
-            "down",
-            "down",
-            "down",
-            "down",
-            "down",
-            "space",
-            "up",
-            "up",
-            "up",
-            "up",
-            "up",
-        ),
-    ),
-    ("runs-80", (80, 24), ("down",) * 5),
-    ("queue", (160, 48), ("2",)),
-    ("queue-80", (80, 24), ("2",)),
-    ("detail", (160, 48), ("G", "enter")),
-    ("logs", (160, 48), ("G", "5")),
-    ("logs-80", (80, 24), ("G", "5")),
-    ("keys", (160, 48), ("question_mark",)),
-    ("keys-80", (80, 24), ("question_mark",)),
+    ("runs", WIDE, MARKED),
+    ("runs-80", NARROW, ("down",) * 5),
+    ("queue", (120, 34), ("2", "down")),
+    ("compare", WIDE, (*("down",) * 13, "space", "up", "space", "up", "space", "3")),
+    ("table", (120, 34), ("4",)),
+    ("compose", WIDE, FILLED),
+    ("compose-80", NARROW, FILLED),
+    ("detail", WIDE, ("G", "enter")),
+    ("failed", (120, 34), (*("down",) * 8, "enter")),
+    ("logs", (120, 34), ("G", "5")),
+    ("keys", (120, 34), ("question_mark",)),
 )
 """Name, size, the keys that lead there."""
 
@@ -64,6 +52,7 @@ async def shoot(folder: Path, names: tuple[str, ...] = ()) -> None:
         for name, size, keys in SHOTS:
             if names and name not in names:
                 continue
+            os.environ["RPAT_HOME"] = str(replay.home.path)  # then no command names it
             app = RpatApp(replay.home, replay=replay)
             async with app.run_test(size=size) as pilot:
                 await settle(pilot)

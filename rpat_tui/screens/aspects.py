@@ -40,6 +40,21 @@ def overview(home: Home, db: sqlite3.Connection, n: int, glyphs: Glyphs) -> Text
     return text
 
 
+def brief(db: sqlite3.Connection, n: int, glyphs: Glyphs) -> Text:
+    """Return one line about a run, for where only the list has room."""
+    row = queries.runs(db, numbers=[n])[0]
+    text = Text(no_wrap=True, overflow="ellipsis")
+    text.append(f"{row['id']} ", style="bold")
+    for curve in curves.read(db, [n], ("test/pgd_acc",)).curves:
+        text.append("PGD ", style="dim")
+        text.append(spark([y for y in curve.y if math.isfinite(y)], 24, glyphs) + "  ")
+    if row["best_pgd"] is not None:
+        text.append(f"best {row['best_pgd']:.1f} @{row['best_epoch']}  ")
+    text.append_text(_progress(db, n, glyphs))
+    text.rstrip()
+    return text
+
+
 def _progress(db: sqlite3.Connection, n: int, glyphs: Glyphs) -> Text:
     row = queries.runs(db, numbers=[n])[0]
     text = Text()

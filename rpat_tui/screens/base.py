@@ -49,6 +49,8 @@ class Page(Screen[None]):
     """
 
     TITLE_WORD: ClassVar[str] = ""
+    AUTO_FOCUS = ""
+    """Each screen names its own pane: the first widget may be a line that is not shown yet."""
 
     @property
     def rpat(self) -> RpatApp:

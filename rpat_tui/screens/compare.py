@@ -122,6 +122,7 @@ class Groups(VerticalScroll, can_focus=True):
 class CompareScreen(Page):
     """Groups, curves, plane, configs and results; one pane at a time where there is little room."""
 
+    AUTO_FOCUS = "Groups"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
     DEFAULT_CSS = """
     CompareScreen {

@@ -44,6 +44,7 @@ def reported(line: str) -> str:
 class LogsScreen(Page):
     """The output of the run at the cursor of the list; `<` and `>` go to other attempts."""
 
+    AUTO_FOCUS = "Tail"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
     DEFAULT_CSS = """
     LogsScreen #head { height: 1; padding: 0 1; color: $text-muted; }

@@ -28,6 +28,7 @@ WIDE = 100
 class QueueScreen(Page):
     """What runs, what waits and why; `J` and `K` move a run, `P` drains."""
 
+    AUTO_FOCUS = "OptionList"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
     DEFAULT_CSS = """
     QueueScreen .pane { padding: 0 1; border-top: solid $panel;

@@ -19,7 +19,7 @@ from rpat_tui.charts.palette import Palette
 from rpat_tui.home import Home
 from rpat_tui.keeping import labels
 from rpat_tui.screens.ask import Line as AskLine
-from rpat_tui.screens.aspects import PAGES, tabs
+from rpat_tui.screens.aspects import PAGES, brief, tabs
 from rpat_tui.screens.base import Page, act_bindings
 from rpat_tui.screens.pick import Pick
 from rpat_tui.store import curves
@@ -66,6 +66,7 @@ class About(VerticalScroll, can_focus=True):
 class RunsScreen(Page):
     """The home screen; one pane at a time where there is little room."""
 
+    AUTO_FOCUS = "RunTable"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (150, "-broad")]  # noqa: RUF012
     DEFAULT_CSS = """
     RunsScreen {
@@ -74,6 +75,11 @@ class RunsScreen(Page):
         #head { height: 1; padding: 0 1; color: $text-muted; }
         #filter { display: none; height: 1; border: none; padding: 0 1; }
         #filter.-open { display: block; }
+        #brief { height: 1; padding: 0 1; border: none; background: $panel; }
+        &.-wide #brief, &.-broad #brief { display: none; }
+        #welcome { display: none; height: 1fr; padding: 1 2; }
+        &.-empty #welcome { display: block; }
+        &.-empty #table { height: 2; }
         #plot { height: 3fr; }
         #details { height: 2fr; min-height: 8; padding: 0 1; border-top: solid $panel;
                    border-title-color: $text-muted; border-title-background: $background; }
@@ -142,9 +148,10 @@ class RunsScreen(Page):
                     glyphs=self.rpat.glyphs,
                     colour_of=lambda n: self.palette.colour(f"r{n:04d}"),
                     thread=self.rpat.reader.thread,
-                    empty="no runs yet: n composes the first one",
                     id="table",
                 )
+                yield Static(_welcome(), id="welcome", markup=False)
+                yield Static("", id="brief", markup=False)
             with Vertical(id="side"):
                 with Vertical(id="plot", classes="pane"):
                     yield ChartWidget(charts=self.rpat.charts, id="chart")
@@ -189,6 +196,7 @@ class RunsScreen(Page):
     def on_run_table_loaded(self, event: RunTable.Loaded) -> None:
         """Say how many runs are shown."""
         self.found = (event.shown, event.every)
+        self.set_class(not event.every, "-empty")
         self._head()
 
     def _head(self) -> None:
@@ -203,7 +211,9 @@ class RunsScreen(Page):
 
     def on_run_table_failed(self, event: RunTable.Failed) -> None:
         """Say why nothing new is shown."""
-        self.rpat.say_in_bar(event.text)
+        there = self.rpat.home.exists()
+        self.set_class(not there, "-empty")
+        self.rpat.say_in_bar(event.text if there else "no runs yet: n composes the first one")
 
     async def on_run_table_cursor_moved(self, event: RunTable.CursorMoved) -> None:
         """Follow the cursor with chart and details."""
@@ -215,6 +225,9 @@ class RunsScreen(Page):
         """Overlay the marked runs."""
         self.rpat.marked = event.runs
         await self._draw()
+        front = self.app.screen
+        if front is not self and isinstance(front, Page):
+            await front.renew()  # another screen was quicker than the marks
 
     def on_run_table_opened(self, event: RunTable.Opened) -> None:
         """Open a run."""
@@ -281,6 +294,10 @@ class RunsScreen(Page):
         last, page, home, signs = numbers[-1], self.page, self.rpat.home, self.rpat.glyphs
         text = await self.rpat.reader.read(lambda db: PAGES[page](home, db, last, signs))
         self._describe(last, text)
+        if self.has_class("-narrow"):
+            line = await self.rpat.reader.read(lambda db: brief(db, last, signs))
+            if line != self.query_one("#brief", Static).content:
+                self.query_one("#brief", Static).update(line, layout=False)
 
     def _describe(self, n: int | None, text: Text) -> None:
         """Show the page about a run; an equal one sends nothing."""
@@ -413,6 +430,20 @@ class RunsScreen(Page):
         """Compose a run like the one at the cursor."""
         if self.at:
             self.rpat.compose_like(self.at.members[-1])
+
+
+def _welcome() -> Text:
+    """Return what a home without runs says: how one begins."""
+    text = Text("No runs yet: n composes the first one.\n\n")
+    for key, said in (
+        ("n", "a form; the data set digits needs no GPU"),
+        ("?", "every key of this screen"),
+        ("ctrl+p", "every action by its name"),
+        ("q", "leaves; runs go on without this window"),
+    ):
+        text.append(f"  {key:<8}", style="bold").append(f"{said}\n")
+    text.append("\nrpat tui --demo shows this window with replayed recordings.", style="dim")
+    return text
 
 
 def _tag(home: Home, db: Any, n: int, text: str) -> str:

@@ -45,6 +45,7 @@ CALM = 10
 class TableScreen(Page):
     """The table, and what is behind the cell at the cursor."""
 
+    AUTO_FOCUS = "PaperTable"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (150, "-broad")]  # noqa: RUF012
     DEFAULT_CSS = """
     TableScreen {
@@ -190,7 +191,7 @@ class TableScreen(Page):
         widget = self.query_one(place, Static)
         if getattr(widget, "_shown", None) != text:
             widget._shown = text  # type: ignore[attr-defined]
-            widget.update(text, layout=False)
+            widget.update(text, layout=place == "#cell" and self.has_class("-broad"))
 
     # ----------------------------------------------------------------- what the table says
 

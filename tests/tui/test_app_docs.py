@@ -8,19 +8,25 @@ from pathlib import Path
 from textual.binding import Binding
 
 from rpat_tui.app import RpatApp
+from rpat_tui.screens.compare import CompareScreen, Groups
+from rpat_tui.screens.compose import Compose
 from rpat_tui.screens.detail import Detail
 from rpat_tui.screens.keys import key_rows
 from rpat_tui.screens.logs import LogsScreen
 from rpat_tui.screens.queue import QueueScreen
-from rpat_tui.screens.runs import RunsScreen
+from rpat_tui.screens.runs import About, RunsScreen
+from rpat_tui.screens.table import TableScreen
 from rpat_tui.widgets.chart import ChartWidget
+from rpat_tui.widgets.papertable import PaperTable
 from rpat_tui.widgets.runtable import RunTable
 from rpat_tui.widgets.tail import Tail
 
 PAGE = Path(__file__).parents[2] / "docs" / "tui.md"
 PLACES = (
     ("everywhere", RpatApp), ("Runs", RunsScreen), ("the list", RunTable),
-    ("a chart", ChartWidget), ("Queue", QueueScreen), ("Detail", Detail), ("Logs", LogsScreen),
+    ("the pages about a run", About), ("a chart", ChartWidget), ("Compose", Compose),
+    ("Queue", QueueScreen), ("Compare", CompareScreen), ("the groups", Groups),
+    ("Table", TableScreen), ("the cells", PaperTable), ("Detail", Detail), ("Logs", LogsScreen),
     ("the text of a log", Tail),
 )  # fmt: skip
 
