@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.geometry import Region
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Footer
 
 from rpat.errors import RpatError
@@ -39,6 +42,15 @@ def act_bindings(*names: str, hidden: Collection[str] = ()) -> list[BindingType]
         )
         for act in map(ACTS.__getitem__, names)
     ]  # fmt: skip
+
+
+def retitle(pane: Widget, title: str | Content) -> None:
+    """Write another title into the frame of a pane; only that line is painted, not the pane."""
+    text = title if isinstance(title, Content) else Content(title)
+    if text != getattr(pane, "_border_title", None):
+        pane._border_title = text
+        shift = pane.content_offset
+        pane.refresh(Region(-shift.x, -shift.y, pane.outer_size.width, 1))
 
 
 class Page(Screen[None]):

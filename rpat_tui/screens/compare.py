@@ -28,7 +28,7 @@ from rpat_tui.charts.smooth import band
 from rpat_tui.contrast import MOST, RULE_TITLES, RULES, Contrast, Group, contrast, groups_of
 from rpat_tui.launch.differences import differences
 from rpat_tui.screens import beside
-from rpat_tui.screens.base import Page
+from rpat_tui.screens.base import Page, retitle
 from rpat_tui.screens.diffing import FullDiff
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.saving import save
@@ -307,9 +307,7 @@ class CompareScreen(Page):
         return self.query_one(f"#{pane}").size.width or self.app.size.width - 4
 
     def _title(self, pane: str, text: str) -> None:
-        widget = self.query_one(f"#{pane}")
-        if str(widget.border_title) != text:
-            widget.border_title = Text(text).markup
+        retitle(self.query_one(f"#{pane}"), text)
 
     def _put(self, pane: str, text: Text) -> None:
         widget = self.query_one(f"#{pane}").query_one(Static)

@@ -8,14 +8,13 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.widgets import Input, Static
 
 from rpat.rundir import RunDir
-from rpat_tui.screens.base import Page
+from rpat_tui.screens.base import Page, retitle
 from rpat_tui.screens.failure import failure_text
 from rpat_tui.sentences import sentence
 from rpat_tui.store import queries
@@ -138,7 +137,7 @@ class LogsScreen(Page):
     def _head(self, text: str) -> None:
         """Say what is shown: above the page, or in its frame."""
         self.query_one("#head", Static).update(text, layout=False)
-        self.query_one("#page").border_title = Text(text).markup
+        retitle(self.query_one("#page"), text)
 
     async def action_attempt(self, by: int) -> None:
         """Show another attempt's output."""

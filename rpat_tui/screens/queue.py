@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 
 from rpat_tui.estimate import forecast
 from rpat_tui.glyphs import COLOURS, SHORT, Glyphs, clock
-from rpat_tui.screens.base import Page, act_bindings
+from rpat_tui.screens.base import Page, act_bindings, retitle
 from rpat_tui.screens.pick import Pick
 from rpat_tui.store import queries, queue
 from rpat_tui.store.db import transaction
@@ -125,9 +125,7 @@ class QueueScreen(Page):
             self.query_one("#cards", Static).update(machine)
 
     def _title(self, text: str) -> None:
-        pane = self.query_one("#open")
-        if str(pane.border_title) != text:
-            pane.border_title = Text(text).markup
+        retitle(self.query_one("#open"), text)
 
     async def on_resize(self, event: events.Resize) -> None:
         """Lay the lines out for the new width."""

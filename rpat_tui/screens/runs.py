@@ -10,6 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
@@ -20,7 +21,7 @@ from rpat_tui.home import Home
 from rpat_tui.keeping import labels
 from rpat_tui.screens.ask import Line as AskLine
 from rpat_tui.screens.aspects import PAGES, brief, tabs
-from rpat_tui.screens.base import Page, act_bindings
+from rpat_tui.screens.base import Page, act_bindings, retitle
 from rpat_tui.screens.pick import Pick
 from rpat_tui.store import curves
 from rpat_tui.store.queue import name_of
@@ -83,7 +84,7 @@ class RunsScreen(Page):
         #plot { height: 3fr; }
         #details { height: 2fr; min-height: 8; padding: 0 1; border-top: solid $panel;
                    border-title-color: $text-muted; border-title-background: $background; }
-        #about { height: auto; }
+        #about { height: auto; min-height: 100%; }
         &.-narrow #side { display: none; width: 1fr; }
         &.-narrow.-chart #side { display: block; }
         &.-narrow.-chart #list { display: none; }
@@ -155,7 +156,8 @@ class RunsScreen(Page):
             with Vertical(id="side"):
                 with Vertical(id="plot", classes="pane"):
                     yield ChartWidget(charts=self.rpat.charts, id="chart")
-                with About(id="details", classes="pane"):
+                with About(id="details", classes="pane") as about:
+                    about.border_title = tabs(self.page)
                     yield Static("", id="about", markup=False)
 
     @property
@@ -175,7 +177,6 @@ class RunsScreen(Page):
 
     def on_mount(self) -> None:
         """Show the list."""
-        self.details.border_title = tabs(self.page)
         self._list()
         self.table.focus()
 
@@ -207,7 +208,7 @@ class RunsScreen(Page):
         if text != self.totals:
             self.totals = text
             self.query_one("#head", Static).update(text, layout=False)
-            self.query_one("#list").border_title = Text(text).markup
+            retitle(self.query_one("#list"), text)
 
     def on_run_table_failed(self, event: RunTable.Failed) -> None:
         """Say why nothing new is shown."""
@@ -305,8 +306,12 @@ class RunsScreen(Page):
         if (n, self.page) != self.described:
             self.described = (n, self.page)
             self.details.scroll_home(animate=False)
-        if text != about.content:
-            about.update(text)
+        before = about.content
+        if text != before:
+            room, width = self.details.size.height, max(about.size.width, 1)
+            texts = (text, before if isinstance(before, Text) else Text(""))
+            longer = max(len(t.wrap(self.app.console, width)) for t in texts) > room
+            about.update(text, layout=longer)  # laying out anew paints the whole screen
 
     def on_chart_widget_metrics_asked(self, event: ChartWidget.MetricsAsked) -> None:
         """Ask which metric the chart shall show."""
@@ -423,7 +428,7 @@ class RunsScreen(Page):
         """Show another page about the run."""
         names = list(PAGES)
         self.page = names[(names.index(self.page) + by) % len(names)]
-        self.details.border_title = tabs(self.page)
+        retitle(self.details, Content.from_markup(tabs(self.page)))
         self.run_worker(self._draw(), exclusive=False)
 
     def action_clone(self) -> None:

@@ -25,7 +25,7 @@ from rpat_tui.gaps import Plan, fill
 from rpat_tui.glyphs import clock
 from rpat_tui.screens import paper
 from rpat_tui.screens.ask import Ask
-from rpat_tui.screens.base import IN_DEMO, Page
+from rpat_tui.screens.base import IN_DEMO, Page, retitle
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.saving import save
 from rpat_tui.store import kin
@@ -174,9 +174,7 @@ class TableScreen(Page):
         ]  # fmt: skip
         said = "   ".join(filter(None, parts))
         self._put("#head", Text(said, no_wrap=True, overflow="ellipsis"))
-        left = self.query_one("#left")
-        if str(left.border_title) != said:
-            left.border_title = Text(said).markup
+        retitle(self.query_one("#left"), said)
 
     def _cell(self) -> None:
         at, column, signs = self.table.row, self.table.column, self.rpat.glyphs

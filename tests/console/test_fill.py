@@ -11,7 +11,7 @@ from rpat_tui import gaps
 from rpat_tui.compare import summarise
 from rpat_tui.home import Home
 from rpat_tui.launch import frozen, worker
-from rpat_tui.store import index, queries
+from rpat_tui.store import index, queries, queue
 from rpat_tui.store.db import transaction
 from rpat_tui.store.pending import pending
 from rpat_tui.store.queue import move
@@ -99,3 +99,27 @@ def test_the_command_says_what_it_would_queue_and_queues_it_once(
 
 def test_where_no_run_is_nothing_is_missing(nowhere: object, rpat: Rpat) -> None:
     assert "nothing can be missing" in rpat("fill").err
+
+
+def test_runs_are_moved_by_one_place_in_the_queue(
+    home: Home, db: sqlite3.Connection, rpat: Rpat
+) -> None:
+    train(home, db, 0, 1, 2, 3)
+
+    def order() -> list[int]:
+        return queue.waiting(db)
+
+    assert "one later" in rpat("queue", "down", "r1").out
+    assert order() == [2, 1, 3, 4]
+    rpat("queue", "up", "r4")
+    assert order() == [2, 1, 4, 3]
+    rpat("queue", "down", "r4")
+    rpat("queue", "down", "r4")
+    assert order() == [2, 1, 3, 4]
+    rpat("queue", "up", "r2")
+    assert order() == [2, 1, 3, 4]
+    queue.set_priority(db, 3, 90)
+    assert order() == [3, 2, 1, 4]
+    rpat("queue", "up", "r2")
+    assert order() == [2, 3, 1, 4]
+    refused(rpat("queue", "up", "r9"), "r9")
