@@ -22,6 +22,7 @@ from rpat_tui.home import Home
 from rpat_tui.launch import worker
 from rpat_tui.launch.cards import Card, Driver, Process
 from rpat_tui.replay import Replay
+from rpat_tui.screens.compose import Compose
 from rpat_tui.widgets.plain import plain
 from rpat_tui.widgets.runtable import RunTable
 from tests.tui.stored import small_home
@@ -123,6 +124,8 @@ async def rest(pilot: Pilot[Any]) -> None:
         await pilot.pause(0.2 if getattr(app.screen, "_timer", None) else 0.01)
         lists = app.screen.query(RunTable)
         busy = any(t._reading for t in lists) or any(not w.is_finished for w in app.workers)
+        if isinstance(app.screen, Compose):  # it looks at what was typed a little later
+            busy = busy or app.screen._looked != app.screen.draft()
         now = "" if busy else app.export_screenshot()
         if now and now == before:
             return
