@@ -2,7 +2,7 @@
 # make test    the tests that a change must pass
 # make check   formatter, linter, types, import contracts, then the tests
 # make pictures  the screens of `rpat tui --demo`, for docs/pictures
-# make bench   start-up, logging and a store of 10 million rows, beside plain baselines
+# make bench   start-up, logging, a store of 10 million rows, the terminal UI, beside plain baselines
 # make soak    hundreds of kills, and writers for ten minutes: about half an hour
 #
 # Each sets up everything it needs in .venv; Python 3.11 or newer, make and a package index do.
@@ -36,6 +36,7 @@ bench: $(READY)
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/logcost.py
 	$(BIN)/python bench/scale.py
+	$(BIN)/python bench/tui.py
 
 pictures: $(READY)
 	$(BIN)/python bench/pictures.py

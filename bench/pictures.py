@@ -17,25 +17,28 @@ NOW = 1_800_000_000.0
 """Friday, 15 January 2027, 08:00 UTC: when all pictures are taken."""
 
 WIDE, NARROW = (160, 48), (80, 24)
-MARKED = (*("down",) * 4, "space", "down", "space", *("down",) * 4, "space", *("up",) * 4)
+OVERLAY = (
+    *("down",) * 4, "space", "down", "space", *("down",) * 4, "space", *("up",) * 4,
+)  # fmt: skip
 FILLED = (
     "n", *"mart", "down", "space", "down", *"0.5,1", *("down",) * 3, *"digits", *("down",) * 12,
     *"0-2",
 )  # fmt: skip
+
 SHOTS = (
-    ("runs", WIDE, MARKED),
+    ("runs", WIDE, OVERLAY),
+    ("runs-light", WIDE, OVERLAY),
     ("runs-80", NARROW, ("down",) * 5),
     ("queue", (120, 34), ("2", "down")),
     ("compare", WIDE, (*("down",) * 13, "space", "up", "space", "up", "space", "3")),
     ("table", (120, 34), ("4",)),
     ("compose", WIDE, FILLED),
-    ("compose-80", NARROW, FILLED),
     ("detail", WIDE, ("G", "enter")),
     ("failed", (120, 34), (*("down",) * 8, "enter")),
     ("logs", (120, 34), ("G", "5")),
     ("keys", (120, 34), ("question_mark",)),
 )
-"""Name, size, the keys that lead there."""
+"""Name, which ends in that of the theme where it is another one, size, the keys that lead there."""
 
 
 async def shoot(folder: Path, names: tuple[str, ...] = ()) -> None:
@@ -44,6 +47,7 @@ async def shoot(folder: Path, names: tuple[str, ...] = ()) -> None:
     from rpat_tui.home import Home
     from rpat_tui.launch.cards import Driver
     from rpat_tui.replay import Replay
+    from rpat_tui.themes import BUILT_IN
 
     Driver.read = lambda _: []  # type: ignore[method-assign]  # not this machine's cards
     with tempfile.TemporaryDirectory() as place:
@@ -52,8 +56,9 @@ async def shoot(folder: Path, names: tuple[str, ...] = ()) -> None:
         for name, size, keys in SHOTS:
             if names and name not in names:
                 continue
+            theme = next((t for t in BUILT_IN if name.endswith(f"-{t}")), "")
             os.environ["RPAT_HOME"] = str(replay.home.path)  # then no command names it
-            app = RpatApp(replay.home, replay=replay)
+            app = RpatApp(replay.home, replay=replay, theme=theme)
             async with app.run_test(size=size) as pilot:
                 await settle(pilot)
                 for key in keys:

@@ -2,15 +2,17 @@
 
     python bench/scale.py [--runs 10000] [--points 107] [--repeat 7] [--keep FOLDER]
 
-Builds that home with ten metrics of that many points a run and four evaluations a run (rows are
-inserted directly: there are no journals), then times commands, each as a fresh process beside
-`python -c pass` in turn, and the queries of the interface in process. Prints a Markdown table.
-The worker's lock is held meanwhile, as while runs go on: commands only read.
+Builds that home with ten metrics of that many points a run and four evaluations a run, three
+seeds to a config of its own (rows are inserted directly: there are no journals), then times
+commands, each as a fresh process beside `python -c pass` in turn, and the queries of the
+interface in process. Prints a Markdown table. The worker's lock is held meanwhile, as while runs
+go on: commands only read.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import platform
@@ -25,13 +27,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import window as windows
+from store import environment
 
 from rpat.rundir import RunDir, read_json, write_json
+from rpat_tui import exports
 from rpat_tui.compare import summarise
 from rpat_tui.home import Home
 from rpat_tui.launch.locks import held
 from rpat_tui.store import db as database
-from rpat_tui.store import queries, window
+from rpat_tui.store import measured, queries, window
+from rpat_tui.table import Table
 
 BUDGETS = {"runs window": 10, "paper table": 150, "8x2 curves": 10, "rpat --help": 150}
 """Milliseconds."""
@@ -41,6 +46,7 @@ def build(home: Home, runs: int, points: int) -> None:
     """Fill a home's database with runs, metrics and evaluations; a few runs go on."""
     windows.build(home, runs, points)
     with database.opened(home) as db:
+        db.execute("pragma synchronous = off")
         db.execute("begin")
         db.execute("update runs set state = 'done' where state = 'running' and n > 128")
         db.execute("update runs set epoch = epochs, step = steps where state = 'done'")
@@ -51,6 +57,7 @@ def build(home: Home, runs: int, points: int) -> None:
             list(_evaluations(db)),
         )
         db.execute("commit")
+        measured.keep(db)
         db.execute("pragma wal_checkpoint(truncate)")
     middle = RunDir(home.runs / f"r{runs // 2:04d}")
     middle.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -111,6 +118,7 @@ def commands(home: Home, runs: int) -> dict[str, list[str]]:
             "list", "--json", "--where", "method:mart pgd>50",
         ],
         "rpat table --dataset cifar100": ["table", "--dataset", "cifar100"],
+        "rpat table": ["table"],
         "rpat table --dataset cifar100 --format json": [
             "table", "--dataset", "cifar100", "--format", "json",
         ],
@@ -135,6 +143,11 @@ def reads(db: sqlite3.Connection, runs: int) -> dict[str, tuple[str, Callable[[]
             for name in ("test/clean_acc", "test/pgd_acc")
         ]
 
+    def table(paper: bool = False, select: str = "", **which: str) -> Table:
+        read = queries.measurements(db, checkpoint="best", select=select, **which)
+        return summarise(read, paper=paper)
+
+    everything = table()
     return {
         "60 rows of a known order": ("runs window",
             lambda: window.lines(db, pgd, known[middle : middle + 60])),
@@ -142,12 +155,18 @@ def reads(db: sqlite3.Connection, runs: int) -> dict[str, tuple[str, Callable[[]
         "60 rows by PGD": ("runs window", lambda: window.window(db, pgd, middle, 60)),
         "60 rows by PGD, `method:mart pgd>50`": ("runs window", lambda: window.window(
             db, window.Query(where="method:mart pgd>50", sort="pgd"), 100, 60)),
-        "table of one data set, read": ("paper table",
-            lambda: queries.measurements(db, dataset="cifar100", checkpoint="best")),
-        "table of one data set, read and summarised": ("paper table", lambda: summarise(
-            queries.measurements(db, dataset="cifar100", checkpoint="best"))),
+        "table of one data set": ("paper table", lambda: table(dataset="cifar100")),
         "table of everything, read": ("paper table",
             lambda: queries.measurements(db, checkpoint="best")),
+        "table of everything": ("paper table", table),
+        "the same with --paper": ("paper table", lambda: table(paper=True)),
+        "the same with --select nrr": ("paper table", lambda: table(select="nrr")),
+        "the same with --select lex:0.5": ("paper table", lambda: table(select="lex:0.5")),
+        **{
+            f"everything as {name}": ("",
+                lambda name=name: exports.get(name).write(everything, io.StringIO()))
+            for name in exports.names()
+        },
         "8 runs x 2 curves, whole": ("8x2 curves", curves),
     }  # fmt: skip
 
@@ -180,7 +199,7 @@ def medians(times: list[tuple[float, float]]) -> tuple[float, float]:
 
 def report(home: Home, options: argparse.Namespace) -> None:
     """Print what was measured."""
-    env = {**os.environ, "RPAT_HOME": str(home.path), "COLUMNS": "160"}
+    env = {**environment(home.path), "COLUMNS": "160"}
     times = measure(commands(home, options.runs), env, options.repeat)
     bare = medians(times["python -c pass"])[1]
     with database.opened_readonly(home) as db:
@@ -209,7 +228,8 @@ def report(home: Home, options: argparse.Namespace) -> None:
         print(f"| `{name}` | {cpu:.0f} | {wall:.0f} | {cpu / bare:.1f} | {BUDGETS.get(name, '')} |")
     for name, taken in inside.items():
         wall, cpu = medians(taken)
-        print(f"| {name}, in process | {cpu:.1f} | {wall:.1f} | | {BUDGETS[questions[name][0]]} |")
+        budget = BUDGETS.get(questions[name][0], "")
+        print(f"| {name}, in process | {cpu:.1f} | {wall:.1f} | | {budget} |")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from store import build
+from store import build, environment
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
             "rpat table": [rpat, "table"],
             "rpat list --json": [rpat, "list", "--json"],
         }  # fmt: skip
-        times = measure(commands, {**os.environ, "RPAT_HOME": str(home)}, options.repeat)
+        times = measure(commands, environment(home), options.repeat)
     report(options, built, times)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,14 @@ class Built(NamedTuple):
     points: int
     ingest_s: float
     bytes: int
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return an environment for commands of a home, with modules compiled as once installed."""
+    made = {**os.environ, "RPAT_HOME": str(home)}
+    if made.pop("PYTHONDONTWRITEBYTECODE", None):
+        made["PYTHONPYCACHEPREFIX"] = str(home / "compiled")
+    return made
 
 
 def build(folder: Path, runs: int, epochs: int) -> Built:

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from rpat.recipes import recipe
 from rpat_tui.home import Home
@@ -72,21 +73,31 @@ def _runs(count: int) -> Iterator[dict[str, object]]:
         for stack in ((), ("rpat",))
         for dataset in ("cifar10", "cifar100", "tiny-imagenet")
     ]
-    texts = [json.dumps(config.to_dict()) for *_, config in bases]
+    values = [config.to_dict() for *_, config in bases]
     for n in range(1, count + 1):
         group = n // SEEDS
         at = group % len(bases)
         method, stack, dataset, config = bases[at]
+        text = json.dumps(_varied(values[at], group // len(bases)))
         yield {
             "n": n, "id": f"r{n:04d}", "uid": f"u{n:026d}", "kind": "train", "method": method,
             "rpat": int(bool(stack)), "lam": (group % 7 + 1) / 2 if stack else None,
             "dataset": dataset, "source": "official", "norm": "linf", "model": config.model.name,
             "seed": n % SEEDS, "epochs": config.schedule.epochs, "fingerprint": f"{n:064x}",
-            "group_key": f"{group:064x}", "data_key": dataset, "config": texts[at],
+            "group_key": f"{group:064x}", "data_key": dataset, "config": text,
             "device": "auto", "state": STATES[n % len(STATES)], "attempt": 1,
             "epoch": n % 110, "step": n % 110 * 391, "steps": 110 * 391, "created": 1.7e9 + n,
             "started": 1.7e9 + n, "ended": 1.7e9 + n + 3600, "archived": int(n % 50 == 0),
         }  # fmt: skip
+
+
+def _varied(config: dict[str, Any], turn: int) -> dict[str, Any]:
+    """Return a config of its own for each group: another learning rate, another weight decay."""
+    optim = config["optim"] | {
+        "lr": config["optim"]["lr"] * (1 + turn % 20) / 10,
+        "weight_decay": config["optim"]["weight_decay"] * (1 + turn // 20),
+    }
+    return config | {"optim": optim}
 
 
 def main() -> None:

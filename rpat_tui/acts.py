@@ -167,12 +167,12 @@ ACTS: dict[str, Act] = {
             do=_delete, typed=True, asks="Delete {}? rpat undelete brings it back from the trash.",
         ),
         Act(
-            name="up", key="K", title="one earlier in the queue", label="earlier",
+            name="earlier", key="K", title="one earlier in the queue", label="earlier",
             command="rpat queue up", refuse=_is_not_queued,
             do=lambda home, db, n: _step(db, n, -1),
         ),
         Act(
-            name="down", key="J", title="one later in the queue", label="later",
+            name="later", key="J", title="one later in the queue", label="later",
             command="rpat queue down", refuse=_is_not_queued,
             do=lambda home, db, n: _step(db, n, 1),
         ),

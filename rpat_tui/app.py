@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -19,23 +20,30 @@ from rich.text import Text
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import Provider
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from rpat.errors import RpatError
 from rpat_tui.acts import ACTS, Act
 from rpat_tui.estimate import forecast
 from rpat_tui.gauges import lines
-from rpat_tui.glyphs import UNICODE, Glyphs
+from rpat_tui.glyphs import UNICODE, Glyphs, duration, printable
 from rpat_tui.home import Home
 from rpat_tui.launch import worker
 from rpat_tui.launch.box import rules, survey
 from rpat_tui.launch.cards import Driver
 from rpat_tui.reader import Reader
+from rpat_tui.remembered import Remembered
 from rpat_tui.replay import Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
+from rpat_tui.themes import BUILT_IN, MONO
+from rpat_tui.widgets import crash, thrift
 from rpat_tui.widgets.bar import Bar, BarState
+from rpat_tui.widgets.dressed import Dressed
+from rpat_tui.widgets.keyed import Keyed
 from rpat_tui.widgets.plain import plain_driver
 from rpat_tui.widgets.runtable import RunTable
 
@@ -48,16 +56,36 @@ SURVEY = 5.0
 ENSURE = 5.0
 """Seconds between two looks whether queued work has a worker."""
 
+REMEMBER = 2.0
+"""Seconds after which what has changed is remembered at the latest."""
+
+CALM, DEAR = 100, 0.01
+"""What takes longer than so many seconds is read for at most a hundredth of the time."""
+
+OVERDUE = 2.0
+"""Seconds after which an answer of the database is overdue."""
+
+STARTED = 2.0
+"""Seconds after which the window has started, and what it is made of will stay."""
 
 PARTING = 1.0
 """Seconds that the window has to leave when its terminal hangs up."""
 
 
-class RpatApp(App[int]):
+def commands() -> type[Provider]:
+    """Return the palette's commands with words, when it is opened."""
+    from rpat_tui.screens.commands import Commands
+
+    return Commands
+
+
+class RpatApp(Keyed, Dressed):
     """The application: modes, global keys, the poll, acts."""
 
     TITLE = "rpat"
+    CONTEXT = "everywhere"
     ENABLE_COMMAND_PALETTE = True
+    COMMANDS = App.COMMANDS | {commands}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "mode('runs')", "runs", show=False),
         Binding("2", "mode('queue')", "queue", show=False),
@@ -68,6 +96,7 @@ class RpatApp(App[int]):
         Binding("question_mark", "keys", "keys"),
         Binding("ctrl+p,colon", "command_palette", "commands", show=False),
         Binding("ctrl+l", "repaint", "repaint", show=False),
+        Binding("ctrl+z", "suspend_process", "to the shell; fg comes back", show=False),
         Binding("q", "leave", "quit"),
     ]
 
@@ -81,6 +110,9 @@ class RpatApp(App[int]):
         stats: bool = False,
         poll: float = 1.0,
         replay: Replay | None = None,
+        theme: str = "",
+        keymap: Mapping[str, str] | None = None,
+        remembered: Remembered | None = None,
     ) -> None:
         """Prepare a window on a home; `poll` seconds lie between two looks, 0 never looks.
 
@@ -98,15 +130,22 @@ class RpatApp(App[int]):
         self.machine: dict[str, Any] = {}
         self.surveyed = float("-inf")
         self.reader = Reader(home)
+        self.remembered: Remembered = remembered or Remembered(None)
         self.pulse = -1
         self.run_at_cursor: int | None = None
         self.marked: tuple[int, ...] = ()
         self.before = "runs"
         self.ensured = 0.0
-        self._looking = False
+        self._last_words = ""
+        self._looking, self._began = False, 0.0
+        self._seen: float | None = None
+        """When the database last said what it holds."""
+        self._count_from, self._foresee_from, self._owes_count = 0.0, 0.0, False
         self._bar = BarState(title=home.path.name)
         for name, screen in MODES.items():
             self.add_mode(name, screen)
+        self.set_keymap(keymap or {})
+        self.wear(MONO if self.no_color else theme or BUILT_IN[0])
 
     # ----------------------------------------------------------------- its life
 
@@ -117,13 +156,31 @@ class RpatApp(App[int]):
             with suppress(RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._signalled, number)
         self.switch_mode("runs")
+        self.app_resume_signal.subscribe(self, lambda _: self.action_repaint())
+        if not gc.isenabled():
+            self.set_timer(STARTED, self._collect_garbage)
         if self.poll:
-            self.call_after_refresh(self.look)
+            self.call_after_refresh(lambda: self.run_worker(self.look(), exclusive=False))
             self.set_interval(self.poll, self.look)
             self.set_interval(1.0, self._guard)
+            self.set_interval(1.0, self._say_overdue)
+        self.set_interval(1.0, self.look_at_theme)
+        self.set_interval(REMEMBER, self.remember)
+        if self.remembered.problem:
+            self.notify(self.remembered.problem, severity="warning")
         if self.stats:
             self._count_bytes()
             self.set_interval(STATS, self._show_stats)
+
+    @staticmethod
+    def _collect_garbage() -> None:
+        """Collect from now on what is not here already, which stays."""
+        gc.freeze()
+        gc.enable()
+
+    def on_resize(self) -> None:
+        """Take it that a terminal of another size has moved what it showed."""
+        thrift.repaint(self)
 
     def _count_bytes(self) -> None:
         """Count what is sent to the terminal from now on."""
@@ -149,6 +206,11 @@ class RpatApp(App[int]):
         self._bar = replace(self._bar, cost=cost)
         self.show_bar(self.screen)
 
+    def remember(self) -> None:
+        """Write down what has changed of how the window is looked at; say once why not."""
+        if problem := self.remembered.save():
+            self.notify(problem, severity="warning")
+
     def _signalled(self, number: signal.Signals) -> None:
         self.exit(return_code=128 + number)
         if number == signal.SIGHUP:  # what is written to a terminal that has gone may never end
@@ -161,6 +223,22 @@ class RpatApp(App[int]):
         if self.replay is not None:
             self.replay.remove()
         os._exit(129)
+
+    def _fatal_error(self) -> None:
+        """Write a report instead of a screenful; called when something of ours has failed."""
+        if self.is_headless:  # a test wants to see it
+            super()._fatal_error()
+            return
+        if not self._last_words:
+            report = crash.write_report(self._exception)
+            self._last_words = printable(crash.last_line(self._exception, report))
+        self._close_messages_no_wait()
+
+    def _print_error_renderables(self) -> None:
+        """Say in one line what has happened, once the terminal is as it was."""
+        super()._print_error_renderables()
+        if self._last_words and sys.__stderr__:
+            sys.__stderr__.write(self._last_words + "\n")
 
     def _guard(self) -> None:
         """Leave at once when the terminal has gone and nobody said so."""
@@ -175,7 +253,7 @@ class RpatApp(App[int]):
         """Renew what is shown when the database has changed."""
         if self._looking:
             return
-        self._looking = True
+        self._looking, self._began = True, time.monotonic()
         try:
             if self.replay is not None:
                 await asyncio.to_thread(self.replay.tick)
@@ -184,12 +262,15 @@ class RpatApp(App[int]):
             if pulse != self.pulse:
                 self.pulse = pulse
                 await self._renew()
+            elif self._owes_count and time.monotonic() >= self._count_from:
+                await self._renew_bar()
             elif self._bar.remark != self._standing():
                 self._set_remark(self._standing())
+            self._seen = time.time()
             self._ensure_worker()
         except RpatError as error:
             self.pulse = -1  # whatever comes back is shown anew
-            self._set_remark(str(error))
+            self.say_in_bar(str(error))
         finally:
             self._looking = False
 
@@ -206,19 +287,32 @@ class RpatApp(App[int]):
             self.show_bar(self.screen)
 
     async def _renew(self) -> None:
-        slots = self.slots
-        counts, held, ahead = await self.reader.read(
-            lambda db: (queries.counts(db), queue.holds(db), forecast(queries.workload(db, slots)))
-        )
-        ends = time.time() + ahead.total[1] if ahead.total is not None else None
-        self._bar = replace(
-            self._bar, counts=counts, held=queue.ALL in held, ends=_clock(ends),
-            remark=self._standing(),
-        )  # fmt: skip
-        self.show_bar(self.screen)
+        await self._renew_bar()
         screen = self.screen
         if isinstance(screen, Page):
             await screen.renew()
+
+    async def _renew_bar(self) -> None:
+        """Count and foresee anew; where that is dear, for a small part of the time alone."""
+        slots, before, now = self.slots, self._bar, time.monotonic()
+        if now >= self._count_from:
+            self._owes_count = False
+            counts, held, took = await self.reader.read(
+                lambda db: _timed(lambda: (queries.counts(db), queue.holds(db)))
+            )
+            self._count_from = now + CALM * took * (took > DEAR)
+            self._bar = replace(self._bar, counts=counts, held=queue.ALL in held)
+        else:
+            self._owes_count = True
+        if now >= self._foresee_from or self._bar.counts != before.counts:
+            ahead, took = await self.reader.read(
+                lambda db: _timed(lambda: (forecast(queries.workload(db, slots)),))
+            )
+            self._foresee_from = now + CALM * took * (took > DEAR)
+            ends = time.time() + ahead.total[1] if ahead.total is not None else None
+            self._bar = replace(self._bar, ends=_clock(ends))
+        self._bar = replace(self._bar, remark=self._standing())
+        self.show_bar(self.screen)
 
     def _ensure_worker(self) -> None:
         """Keep a worker alive while work is open, as foreground commands do."""
@@ -241,8 +335,15 @@ class RpatApp(App[int]):
     # ----------------------------------------------------------------- the bar
 
     def say_in_bar(self, text: str) -> None:
-        """Say in the bar why what is shown may be old."""
-        self._set_remark(text)
+        """Say in the bar why what is shown may be old, and how old it is."""
+        as_of = time.strftime("as of %H:%M:%S: ", time.localtime(self._seen)) if self._seen else ""
+        self._set_remark(as_of + text.removeprefix(f"home {self.home.path}: "))
+
+    def _say_overdue(self) -> None:
+        """Say that the database does not answer, which holds up nothing but what it says."""
+        waited = time.monotonic() - self._began
+        if self._looking and waited > OVERDUE:
+            self.say_in_bar(f"no answer from the database for {duration(waited)}")
 
     def _set_remark(self, text: str) -> None:
         self._bar = replace(self._bar, remark=text)
@@ -261,7 +362,7 @@ class RpatApp(App[int]):
         if not await self._check_bindings(event.key) and isinstance(self.screen, Page):
             from rpat_tui.screens.elsewhere import where
 
-            if said := where(event.key, self.screen):
+            if said := where(event.key, self.screen, self._keymap):
                 self.notify(said, severity="warning", timeout=3)
 
     def action_mode(self, name: str) -> None:
@@ -274,8 +375,18 @@ class RpatApp(App[int]):
         """Go back to the screen before."""
         self.action_mode(self.before)
 
+    def key_of(self, name: str) -> str:
+        """Return the first key of an action in force, as in `runs.stop`, for a sentence."""
+        from rpat_tui.screens.keymap import PLACES, bound, keys_of
+        from rpat_tui.screens.keys import sign
+
+        context = name.partition(".")[0]
+        assert context in PLACES
+        return next(sign(keys_of(b, self._keymap)[0]) for b in bound(context) if b.id == name)
+
     def action_repaint(self) -> None:
-        """Paint everything anew."""
+        """Paint everything anew: something else may have written to the terminal."""
+        thrift.repaint(self)
         self.refresh(repaint=True, layout=True)
 
     def action_leave(self) -> None:
@@ -386,6 +497,18 @@ class RpatApp(App[int]):
         found = lines(self.machine, width, glyphs=self.glyphs is UNICODE)
         return Text("\n").join(found)
 
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show a message; brackets in names and notes are no markup."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+
     def copy(self, text: str) -> None:
         """Copy a text through the terminal, and show it for those whose terminal cannot."""
         self.copy_to_clipboard(text)
@@ -394,7 +517,9 @@ class RpatApp(App[int]):
     # ----------------------------------------------------------------- the palette
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Offer every action by its name: screens, acts, themes, sorting."""
+        """Offer every action by its name; `screens/commands.py` adds those with words behind."""
+        from rpat_tui.screens.commands import choose_charts
+
         for mode in ("runs", "queue", "compare", "table", "logs"):
             yield SystemCommand(f"go to {mode}", f"screen {mode}", partial(self.action_mode, mode))
         yield SystemCommand("compose", "new runs", self.action_compose)
@@ -403,13 +528,36 @@ class RpatApp(App[int]):
                 yield SystemCommand(
                     act.title, act.command, partial(self._palette_act, screen, act.name)
                 )
-        for theme in sorted(self.available_themes):
-            yield SystemCommand(f"theme {theme}", "colours", partial(setattr, self, "theme", theme))
+        for place in (screen, screen.focused):
+            if isinstance(place, Keyed):
+                yield from self._actions_of(place)
+        yield SystemCommand(
+            "charts…", "see which characters draw curves here", partial(choose_charts, self)
+        )
         yield SystemCommand("keys", "every key of this screen", self.action_keys)
         yield SystemCommand("quit", "close the window; runs go on", self.action_leave)
 
+    def _actions_of(self, place: Any) -> Iterable[SystemCommand]:
+        """Offer what keys do on a screen or in a pane, with the keys in force; acts are there."""
+        from rpat_tui.screens.keys import key_rows
+
+        bindings = [b for b in type(place).BINDINGS if isinstance(b, Binding) and b.description]
+        for binding, (keys, what) in zip(
+            bindings, key_rows(type(place), self._keymap), strict=True
+        ):
+            if not binding.action.startswith("act(") and binding.id:
+                yield SystemCommand(what, keys, partial(self.run_action, binding.action, place))
+
+    def tell(self, work: Callable[[], str]) -> None:
+        """Do something at once; say what it returns, or what was wrong."""
+        try:
+            if said := work():
+                self.notify(said)
+        except RpatError as error:
+            self.notify(str(error), severity="error")
+
     def _palette_act(self, page: Page, name: str) -> None:
-        self.run_worker(page.action_act(name), exclusive=False)
+        page.action_act(name)
 
 
 def _cards(found: dict[str, Any]) -> tuple[dict[str, Any], ...]:
@@ -428,6 +576,13 @@ def _cards(found: dict[str, Any]) -> tuple[dict[str, Any], ...]:
             "foreign": foreign,
         })  # fmt: skip
     return tuple(shown)
+
+
+def _timed(read: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return what is read, and the seconds that it took."""
+    clock = time.perf_counter()
+    found = read()
+    return (*found, time.perf_counter() - clock)
 
 
 def _clock(t: float | None) -> str:

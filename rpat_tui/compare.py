@@ -9,20 +9,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from rpat import published as paper_tables
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
 from rpat.published import Published
 from rpat_tui.store.rows import Measurement
-from rpat_tui.table import CHECKPOINTS, MEASURES, Cell, Row, Table
-from rpat_tui.variants import but_for_rpat, reading_order, tell_apart
+from rpat_tui.table import CHECKPOINTS, TOLERANCE, Cell, Row, Table, printed
+from rpat_tui.variants import but_for_rpat, reading_order, variants
 
 BASES = ("aa", "pgd20")
 EMPHASISED = ("clean", "aa", "mean", "nrr")
-TOLERANCE = 0.5
-"""Percent points within which a number counts as the paper's."""
 
 _TITLES = {"clean": "clean", "pgd20": "PGD-20", "aa": "AA", "mean": "Mean", "nrr": "NRR"}
 
@@ -65,12 +62,16 @@ def summarise(
     for item in measurements:
         if checkpoint in ("", item.checkpoint):
             pools[item.group, item.data, item.checkpoint].append(item)
-    rows = tell_apart([_pool(pool, robust) for pool in pools.values()])
-    if paper:
-        known = paper_tables.rows() if published is None else published
-        rows = [_beside_paper(row, known) for row in rows]
-        if holes:
-            rows += _holes(rows, known, robust, checkpoint or "best")
+    known: Sequence[Published] = published or ()
+    if paper and published is None:
+        known = paper_tables.rows()
+    answers = _by_identity(known) if paper else {}
+    names = variants(pool[0] for pool in pools.values())
+    rows = [
+        _pool(pool, robust, names[group, data], answers) for (group, data, _), pool in pools.items()
+    ]
+    if paper and holes:
+        rows += _holes(rows, known, robust, checkpoint or "best")
     rows.sort(key=reading_order)
     return Table(rows=tuple(rows), robust=robust, checkpoint=checkpoint, paper=paper, title=title)
 
@@ -84,37 +85,53 @@ def emphasis(table: Table) -> dict[tuple[int, str], set[str]]:
     """
     marked: dict[tuple[int, str], set[str]] = defaultdict(set)
     best = [(i, row) for i, row in enumerate(table.rows) if row.checkpoint == "best"]
+    blocks: dict[tuple[str, ...], list[tuple[int, Row]]] = defaultdict(list)
+    pairs: dict[object, tuple[list[tuple[int, Row]], list[Row]]] = defaultdict(lambda: ([], []))
+    for i, row in best:
+        blocks[row.dataset, row.source, row.norm, row.model].append((i, row))
+        bases, improved = pairs[but_for_rpat(row)]
+        if row.rpat:
+            improved.append(row)
+        else:
+            bases.append((i, row))
     for measure in EMPHASISED:
-        blocks: dict[tuple[str, ...], list[tuple[int, float]]] = defaultdict(list)
-        partners: dict[object, list[float]] = defaultdict(list)
-        for i, row in best:
-            if cell := row.cell(measure):
-                blocks[row.dataset, row.source, row.norm, row.model].append((i, cell.mean))
-                if row.rpat:
-                    partners[but_for_rpat(row)].append(cell.mean)
         for rivals in blocks.values():
-            top = max(mean for _, mean in rivals)
-            for i, mean in rivals:
-                if mean == top and len(rivals) > 1:
+            values = [(cell.mean, i) for i, row in rivals if (cell := row.cell(measure))]
+            top = max(values, default=(0.0, 0))[0]
+            for mean, i in values:
+                if mean == top and len(values) > 1:
                     marked[i, measure].add("bold")
-        for i, row in best:
-            cell, improved = row.cell(measure), partners.get(but_for_rpat(row))
-            if cell and improved and not row.rpat and max(improved) <= cell.mean:
-                marked[i, measure].add("underline")
+        for bases, improved in pairs.values():
+            with_rpat = [cell.mean for row in improved if (cell := row.cell(measure))]
+            for i, row in bases if with_rpat else ():
+                if (cell := row.cell(measure)) and max(with_rpat) <= cell.mean:
+                    marked[i, measure].add("underline")
     return dict(marked)
 
 
 # --------------------------------------------------------------------------- pooling
 
 
-def _pool(pool: Sequence[Measurement], robust: str) -> Row:
+def _pool(
+    pool: Sequence[Measurement],
+    robust: str,
+    variant: str,
+    answers: Mapping[object, Published],
+) -> Row:
     """Average one group's runs; a seed that ran twice counts once, by its newest run."""
-    by_seed = _by_seed(pool)
-    kept = [runs[-1] for runs in by_seed.values()]
-    cells = {name: cell([_value(m, name, robust) for m in kept]) for name in MEASURES}
-    marks = dict.fromkeys(mark for m in kept for mark in m.marks)
-    marks |= dict.fromkeys(_repeats(by_seed) + _gaps(cells, len(kept)))
+    newest = {m.seed: m for m in pool}
+    again: list[str] = []
+    if len(newest) < len(pool):
+        by_seed = _by_seed(pool)
+        newest = {seed: runs[-1] for seed, runs in by_seed.items()}
+        again = _repeats(by_seed)
+    kept = [newest[seed] for seed in sorted(newest)]
+    cells = {name: cell(values) for name, values in _columns(kept, robust).items()}
+    marks = dict.fromkeys([mark for m in kept for mark in m.marks])
+    if short := again + _gaps(cells, len(kept)):
+        marks |= dict.fromkeys(short)
     first = kept[0]
+    paper = _paper(first, answers)
     return Row(
         dataset=first.dataset,
         source=first.source,
@@ -130,12 +147,33 @@ def _pool(pool: Sequence[Measurement], robust: str) -> Row:
         aa=cells["aa"],
         mean=cells["mean"],
         nrr=cells["nrr"],
+        variant=variant,
         group=first.group,
         data=first.data,
         marks=tuple(marks),
-        runs=tuple(m.run for m in kept),
+        runs=tuple([m.run for m in kept]),
+        paper=paper,
+        diff=None if paper is None else _differences(paper, first.checkpoint, robust, cells),
         config=first.config,
     )
+
+
+def _columns(kept: Sequence[Measurement], robust: str) -> dict[str, list[float | None]]:
+    """Return each measure's values, one a run; Mean and NRR from its unrounded accuracies."""
+    clean = [_finite(m.clean) for m in kept]
+    pgd20 = [_finite(m.pgd20) for m in kept]
+    aa = [_finite(m.aa) for m in kept]
+    both = [
+        _NEITHER if c is None or r is None else mean_nrr(c, r)
+        for c, r in zip(clean, aa if robust == "aa" else pgd20, strict=True)
+    ]
+    return {
+        "clean": clean, "pgd20": pgd20, "aa": aa,
+        "mean": [mean for mean, _ in both], "nrr": [nrr for _, nrr in both],
+    }  # fmt: skip
+
+
+_NEITHER = (None, None)
 
 
 def seeds(pool: Iterable[Measurement], measure: str, robust: str = "aa") -> dict[int, float]:
@@ -169,14 +207,15 @@ def _finite(value: float | None) -> float | None:
 
 def cell(values: Iterable[float | None]) -> Cell | None:
     """Return the mean and the sample deviation of what is known of some values."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    mean = min(max(math.fsum(known) / len(known), min(known)), max(known))  # rounding stays inside
-    if len(known) == 1:
-        return Cell(mean, None, 1)
-    squares = math.fsum((value - mean) ** 2 for value in known)
-    return Cell(mean, math.sqrt(squares / (len(known) - 1)), len(known))
+    known = sorted([value for value in values if value is not None])
+    n = len(known)
+    if n < 2:
+        return Cell(known[0], None, 1) if known else None
+    mean = math.fsum(known) / n
+    if not known[0] <= mean <= known[-1]:
+        mean = known[0] if mean < known[0] else known[-1]  # rounding stays inside
+    squares = math.fsum([(value - mean) ** 2 for value in known])
+    return Cell(mean, math.sqrt(squares / (n - 1)), n)
 
 
 def _repeats(by_seed: Mapping[int, Sequence[Measurement]]) -> list[str]:
@@ -188,28 +227,41 @@ def _repeats(by_seed: Mapping[int, Sequence[Measurement]]) -> list[str]:
 
 
 def _gaps(cells: Mapping[str, Cell | None], n: int) -> list[str]:
-    short: dict[int, list[str]] = defaultdict(list)
+    if all(cell is None or cell.n == n for cell in cells.values()):
+        return []
+    short: dict[int, list[str]] = {}
     for measure, cell in cells.items():
         if cell and cell.n < n:
-            short[cell.n].append(_TITLES[measure])
+            short.setdefault(cell.n, []).append(_TITLES[measure])
     return [f"{', '.join(names)} from {k} of {n} seeds" for k, names in short.items()]
 
 
 # --------------------------------------------------------------------------- the paper
 
 
-def _beside_paper(row: Row, known: Sequence[Published]) -> Row:
-    """Attach the printed row, where there is one for this checkpoint, and the differences."""
-    found = next((p for p in known if _identity(p) == _question(row)), None)
-    if found is None or not _values(found, row.checkpoint):
-        return row
-    beside = replace(row, paper=found)
-    diff = {}
-    for measure, value in beside.printed().items():
-        cell = row.cell(measure)
-        if cell is not None and value is not None:
-            diff[measure] = cell.mean - value
-    return replace(beside, diff=diff)
+def _by_identity(known: Iterable[Published]) -> dict[object, Published]:
+    """Return the printed rows by what a row of ours must equal; the first of equals."""
+    found: dict[object, Published] = {}
+    for p in known:
+        found.setdefault(_identity(p), p)
+    return found
+
+
+def _paper(ours: Measurement, answers: Mapping[object, Published]) -> Published | None:
+    """Return the printed row for this checkpoint, where there is one."""
+    found = answers.get(_question(ours)) if answers else None
+    return found if found is not None and _values(found, ours.checkpoint) else None
+
+
+def _differences(
+    paper: Published, checkpoint: str, robust: str, cells: Mapping[str, Cell | None]
+) -> dict[str, float]:
+    """Return how far our means lie from the printed numbers, where both are known."""
+    return {
+        measure: found.mean - value
+        for measure, value in printed(paper, checkpoint, robust).items()
+        if (found := cells[measure]) is not None and value is not None
+    }
 
 
 def _holes(
@@ -240,7 +292,7 @@ def _identity(p: Published) -> tuple[str, str, str, str, bool, bool]:
     return (p.dataset, p.norm, p.model, p.method, p.rpat, p.cutmix)
 
 
-def _question(row: Row) -> object:
+def _question(row: Row | Measurement) -> object:
     """Return what a printed row must equal; only the real images answer to the paper."""
     if row.source not in ("official", "image-folder"):
         return None

@@ -37,6 +37,7 @@ class Request:
     fixed: Mapping[str, Any] = field(default_factory=dict)  # dotted key -> value
     data_dir: Path | None = None  # where to look
     data_dir_given: bool = False  # somebody named it: then the data set must be there
+    source: str = ""  # official or image-folder: images of that kind, without looking for them
 
 
 def request(
@@ -139,7 +140,10 @@ def combinations(request: Request) -> list[RunConfig]:
             cutmix=request.cutmix or bool(base and base.cutmix),
         )  # fmt: skip
         changes = {**request.fixed, **dict(zip(names, values, strict=True))}
-        changes |= find_data(config.data.name, request.data_dir, request.data_dir_given)
+        if request.source:
+            changes["data.source"] = source_of(config.data.name, request.source)
+        else:
+            changes |= find_data(config.data.name, request.data_dir, request.data_dir_given)
         configs.append(config.override(changes))
         if len(configs) > MAX_RUNS:
             raise ConfigError(f"the lists make more than {MAX_RUNS} runs; shorten one of them")
@@ -192,6 +196,11 @@ def needs(config: RunConfig) -> list[tuple[str, str]]:
         if word.startswith("run:"):
             found.append((word.split(":")[1], word.split(":")[2]))
     return found
+
+
+def source_of(dataset: str, wished: str) -> str:
+    """Return the source that a data set's images have; some have only one."""
+    return {"digits": "embedded", "image-folder": "image-folder"}.get(dataset, wished)
 
 
 def find_data(dataset: str, root: Path | None, given: bool) -> dict[str, Any]:

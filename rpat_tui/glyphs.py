@@ -5,6 +5,7 @@ A state is told by its sign and its word; colour comes on top. Standard library 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,20 @@ def duration(seconds: float | None, missing: str = UNICODE.missing) -> str:
     if whole < 86_400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
+
+
+CONTROL = re.compile(r"\r\n?|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it, and what turns the direction of the text."""
+
+
+def printable(text: str) -> str:
+    """Return a text that a terminal only shows, whoever wrote it: names, notes, logs.
+
+    Lines and tabs stay; where only the line was begun anew, as progress bars do, a new one begins.
+    """
+    if text.isprintable():
+        return text
+    return CONTROL.sub(lambda found: "\n" if found[0][0] == "\r" else "", text)
 
 
 def clock(seconds: float) -> str:

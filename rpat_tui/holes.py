@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,8 +72,8 @@ class Standing:
     run: Mapping[str, Any] | None = None
     states: Mapping[str, str] = field(default_factory=dict)
     why: Mapping[str, str] = field(default_factory=dict)
-    jobs: tuple[str, ...] = ()
-    """Open evaluations of the run."""
+    jobs: tuple[int, ...] = ()
+    """The numbers of open evaluations of the run."""
 
     def state(self, measure: str) -> str:
         """Return where one measure stands."""
@@ -99,22 +99,24 @@ class Task:
 class Cost:
     """Seconds of device time of some tasks, and when all would be through the queue.
 
-    `spans` are by task, None where nothing alike was measured; `total` sums the known ones.
+    `spans` are by task, None where nothing alike was measured; `open` is what runs that are under
+    way still need. `total` sums the known ones.
     """
 
     spans: tuple[Span | None, ...] = ()
+    open: tuple[Span | None, ...] = ()
     finish: Span | None = None
 
     @property
     def total(self) -> Span:
         """Lower and upper end of what is known."""
-        known = [span for span in self.spans if span is not None]
+        known = [span for span in (*self.spans, *self.open) if span is not None]
         return sum(low for low, _ in known), sum(high for _, high in known)
 
     @property
     def unknown(self) -> int:
-        """How many tasks nothing is known of."""
-        return sum(span is None for span in self.spans)
+        """How many of them nothing is known of."""
+        return sum(span is None for span in (*self.spans, *self.open))
 
 
 # ----------------------------------------------------------------- where everything stands
@@ -123,7 +125,7 @@ class Cost:
 def look(db: sqlite3.Connection | None, wants: Sequence[Want]) -> list[Standing]:
     """Return where each want stands; without a database, nothing is there yet."""
     if db is None:
-        return [_standing(want, None, {}, [], False) for want in wants]
+        return [_standing(want, None, {}, [], set()) for want in wants]
     keys = [[config.fingerprint() for config in want.configs] for want in wants]
     found = queries.by_fingerprint(db, list(dict.fromkeys(itertools.chain(*keys))))
     runs = [_stands(some, found) for some in keys]
@@ -135,15 +137,17 @@ def look(db: sqlite3.Connection | None, wants: Sequence[Want]) -> list[Standing]
     waiting: dict[str, list[Pending]] = {}
     for item in pending(db):
         waiting.setdefault(item.subject.run, []).append(item)
-    asked = pace.wishes(db, numbers)
+    ends = pace.endings(db, numbers)
     due = {n for n, *_ in queries.due(db)}
-    return [
-        _standing(
-            want, run, measured, waiting.get(run["id"], []) if run else [],
-            bool(run and (run["n"] in due or (run["state"] != "done" and asked.get(run["n"])))),
-        )
-        for want, run in zip(wants, runs, strict=True)
-    ]  # fmt: skip
+    made = []
+    for want, run in zip(wants, runs, strict=True):
+        coming: set[str] = set()
+        if run is not None:
+            over = run["state"] == "done"
+            coming = ({"aa"} if run["n"] in due else set()) if over else ends.get(run["n"], set())
+        about = waiting.get(run["id"], []) if run is not None else []
+        made.append(_standing(want, run, measured, about, coming))
+    return made
 
 
 def _stands(keys: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -157,15 +161,15 @@ def _standing(
     run: Mapping[str, Any] | None,
     measured: Mapping[tuple[str, str], Measurement],
     waiting: Sequence[Pending],
-    asks: bool,
+    coming: Collection[str],
 ) -> Standing:
     states: dict[str, str] = {}
     why: dict[str, str] = {}
     for attack in want.attacks or (TRAINING,):
-        states[attack], why[attack] = _place(want, attack, run, measured, waiting, asks)
+        states[attack], why[attack] = _place(want, attack, run, measured, waiting, coming)
     return Standing(
         want=want, run=run, states=states, why={k: v for k, v in why.items() if v},
-        jobs=tuple(item.id for item in waiting if item.attacks),
+        jobs=tuple(item.n for item in waiting if item.attacks),
     )  # fmt: skip
 
 
@@ -175,7 +179,7 @@ def _place(
     run: Mapping[str, Any] | None,
     measured: Mapping[tuple[str, str], Measurement],
     waiting: Sequence[Pending],
-    asks: bool,
+    coming: Collection[str],
 ) -> tuple[str, str]:
     """Return where an attack's numbers of a run stand, and why they are not there."""
     if run is None:
@@ -186,14 +190,14 @@ def _place(
     short = "" if attack == TRAINING else _short(want, attack, rows)
     if attack != TRAINING and not short:
         return "proven", ""
-    states = [item.state for item in waiting if attack in _brings(item, asks)]
+    states = [item.state for item in waiting if attack in _brings(item, coming)]
     if any(state in _ACTIVE for state in states):
         return "running", ""
     if "queued" in states:
         return "queued", ""
     if "paused" in states:
         return "queued", f"{run['id']} is paused"
-    if asks and attack == "aa":
+    if attack in coming and run["state"] == "done":
         return "queued", ""
     if run["state"] == "lost":
         return "running", f"{run['id']} is lost"
@@ -221,12 +225,9 @@ def _images(config: RunConfig) -> int:
     return min(config.eval.aa_n or there, there)
 
 
-def _brings(item: Pending, asks: bool) -> set[str]:
+def _brings(item: Pending, coming: Collection[str]) -> set[str]:
     """Return the attacks whose numbers an open run or evaluation will bring."""
-    if item.attacks:
-        return set(item.attacks)
-    found = {TRAINING} | ({"aa"} if asks else set())
-    return found | ({"pgd"} if item.subject.config.get("eval.attack") != "none" else set())
+    return set(item.attacks) if item.attacks else {TRAINING, *coming}
 
 
 # ----------------------------------------------------------------- what is to be done
@@ -320,10 +321,15 @@ def _ask(db: sqlite3.Connection, tasks: Sequence[Task]) -> dict[int, int]:
 # ----------------------------------------------------------------- how long it takes
 
 
-def cost(db: sqlite3.Connection | None, tasks: Sequence[Task], slots: int = 1) -> Cost:
+def cost(
+    db: sqlite3.Connection | None,
+    tasks: Sequence[Task],
+    slots: int = 1,
+    under_way: Collection[int] = (),
+) -> Cost:
     """Return what tasks will take by the newest runs and evaluations of their kind.
 
-    They are put behind everything that is open.
+    They are put behind everything that is open; of that, the numbers `under_way` count as well.
     """
     if db is None:
         return Cost(spans=tuple(None for _ in tasks))
@@ -332,7 +338,8 @@ def cost(db: sqlite3.Connection | None, tasks: Sequence[Task], slots: int = 1) -
     spans = tuple(_sum([left(load) for load in loads]) for loads in parts)
     there = queries.workload(db, slots)
     ahead = forecast(Workload(loads=[*there.loads, *itertools.chain(*parts)], slots=slots))
-    return Cost(spans=spans, finish=ahead.total if tasks else None)
+    going = tuple(left(load) for load in there.loads if load.n in under_way)
+    return Cost(spans=spans, open=going, finish=ahead.total if tasks or going else None)
 
 
 def _loads(

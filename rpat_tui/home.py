@@ -1,4 +1,4 @@
-"""Where everything lives: the home folder, its files, and the settings that find them.
+"""Where everything lives: the home folder and its files.
 
     <home>/runs/r0001/    run directories: the truth
     <home>/rpat.db        the index of them; on a network file system it goes to a local folder
@@ -11,15 +11,13 @@ Standard library and platformdirs only.
 
 from __future__ import annotations
 
-import os
-import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rpat.errors import ConfigError, StoreError
+from rpat.errors import StoreError
 from rpat.rundir import new_uid, read_json, write_json
+from rpat_tui.settings import config_files as config_files
+from rpat_tui.settings import settings as settings
 
 NETWORK_FILE_SYSTEMS = ("nfs", "lustre", "gpfs", "cifs", "smb", "afs", "beegfs", "fuse.sshfs")
 
@@ -106,137 +104,6 @@ class Home:
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting: its default, the environment variable that overrides files, and its reader."""
-
-    name: str
-    default: str
-    env: str
-    help: str
-    read: Callable[[str], Any] = str
-    takes: str = "a number"
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A setting's value and where it comes from."""
-
-    name: str
-    value: Any
-    origin: str
-    help: str
-
-
-def _count_or_auto(text: str) -> int | str:
-    if text == "auto":
-        return text
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
-
-
-def _switch(text: str) -> str:
-    words = {"on": "on", "true": "on", "1": "on", "off": "off", "false": "off", "0": "off"}
-    if text.lower() not in words:
-        raise ValueError
-    return words[text.lower()]
-
-
-def _action(word: str) -> str:
-    if word not in ("tell", "restart"):
-        raise ValueError(word)
-    return word
-
-
-SETTINGS = (
-    Setting("home", "", "RPAT_HOME", "folder of runs and database"),
-    Setting("data_dir", "", "RPAT_DATA", "folder of data sets; empty: <home>/data"),
-    Setting("cpu_slots", "1", "RPAT_CPU_SLOTS", "runs at a time on a machine without a GPU", int),
-    Setting(
-        "runs_per_gpu",
-        "1",
-        "RPAT_RUNS_PER_GPU",
-        "runs that share a card: a number or auto",
-        _count_or_auto,
-        "a number from 1 on, or auto",
-    ),
-    Setting("gpu_reserve_mb", "1024", "RPAT_GPU_RESERVE_MB", "MB of a card left free by auto", int),
-    Setting(
-        "avoid_busy",
-        "on",
-        "RPAT_AVOID_BUSY",
-        "leave cards alone that others use: on or off",
-        _switch,
-        "on or off",
-    ),
-    Setting("monitor_every", "5", "RPAT_MONITOR_EVERY", "seconds between samples; 0: none", float),
-    Setting("retries", "0", "RPAT_RETRIES", "times a run that failed is queued again", int),
-    Setting("stop_grace", "600", "RPAT_STOP_GRACE", "seconds to save work when asked to", float),
-    Setting("notify_on", "done,failed", "RPAT_NOTIFY_ON", "states worth a word: done,failed,…"),
-    Setting(
-        "notify_bell",
-        "off",
-        "RPAT_NOTIFY_BELL",
-        "ring the terminal that follows runs when they end: on or off",
-        _switch,
-        "on or off",
-    ),
-    Setting("notify_command", "", "RPAT_NOTIFY_COMMAND", "run by a shell when a run has ended"),
-    Setting("notify_webhook", "", "RPAT_NOTIFY_WEBHOOK", "URL that is sent a JSON line for it"),
-    Setting("worker_idle", "20", "RPAT_WORKER_IDLE", "seconds an idle worker stays", float),
-    Setting("stuck_factor", "10", "RPAT_STUCK_FACTOR", "usual intervals without a row", float),
-    Setting(
-        "stuck_action",
-        "tell",
-        "RPAT_STUCK_ACTION",
-        "then: tell, or restart the run",
-        _action,
-        "tell or restart",
-    ),
-)
-
-
-def config_files() -> list[Path]:
-    """Return the settings files that are read, the stronger ones last."""
-    import platformdirs
-
-    return [Path(platformdirs.user_config_dir("rpat")) / "config.toml", Path("rpat.toml")]
-
-
-def settings(**flags: str | None) -> dict[str, Value]:
-    """Return every setting with its origin: default, files, environment, then flags."""
-    found = {s.name: Value(s.name, s.default, "default", s.help) for s in SETTINGS}
-    for file in config_files():
-        for name, raw in _read_toml(file).items():
-            if name not in found:
-                raise ConfigError(f"{file}: '{name}' is not a setting; see rpat config")
-            found[name] = Value(name, str(raw), str(file), found[name].help)
-    for s in SETTINGS:
-        if os.environ.get(s.env):
-            found[s.name] = Value(s.name, os.environ[s.env], s.env, s.help)
-        if flags.get(s.name) is not None:
-            found[s.name] = Value(s.name, flags[s.name], "command line", s.help)
-    for s in SETTINGS:
-        value = found[s.name]
-        try:
-            found[s.name] = Value(s.name, s.read(value.value), value.origin, s.help)
-        except ValueError:
-            raise ConfigError(
-                f"setting {s.name} is {value.value!r} (from {value.origin}); write {s.takes}"
-            ) from None
-    if not found["home"].value:
-        found["home"] = Value("home", default_home(), "default", found["home"].help)
-    return found
-
-
-def default_home() -> str:
-    """Return the platform's folder for user data."""
-    import platformdirs
-
-    return platformdirs.user_data_dir("rpat")
-
-
 def find_home(option: str | None = None) -> Home:
     """Return the home that the option, the environment or the settings name."""
     return Home(Path(settings(home=option)["home"].value).expanduser().absolute())
@@ -268,12 +135,3 @@ def file_system(path: Path) -> str:
 def is_network(kind: str) -> bool:
     """Return whether SQLite's locks cannot be trusted on a file system."""
     return kind.startswith(NETWORK_FILE_SYSTEMS)
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"settings file {file} cannot be read: {error}") from error

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rpat.published import Published
 
+if TYPE_CHECKING:
+    from rpat_tui.statistics import Test
+
 MEASURES = ("clean", "pgd20", "aa", "mean", "nrr")
 CHECKPOINTS = ("best", "final")
+TOLERANCE = 0.5
+"""Percent points within which a number counts as the paper's."""
+SPREADS = ("dataset", "norm", "model", "rpat", "checkpoint")
+"""What may go from the rows of a table into blocks of columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,9 @@ class Row:
     paper: Published | None = None
     diff: Mapping[str, float] | None = None
     config: Mapping[str, object] = field(default_factory=dict)
+    label: str = ""  # a suite's own name for it
+    open: Mapping[str, str] = field(default_factory=dict)
+    stamp: str = ""
 
     def cell(self, measure: str) -> Cell | None:
         """Return the cell of one of `MEASURES`."""
@@ -63,16 +75,43 @@ class Row:
         """
         if self.paper is None:
             return dict.fromkeys(MEASURES)
-        values = self.paper.measures(self.checkpoint)
-        return values if self.robust == "aa" else values | {"mean": None, "nrr": None}
+        return printed(self.paper, self.checkpoint, self.robust)
+
+
+def printed(paper: Published, checkpoint: str, robust: str) -> dict[str, float | None]:
+    """Return the numbers of a printed row that one on a robust basis may be compared with."""
+    values = paper.measures(checkpoint)
+    return values if robust == "aa" else values | {"mean": None, "nrr": None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows in reading order, the robust basis of Mean and NRR, and what was asked for."""
+    """Rows in reading order, the robust basis of Mean and NRR, and what was asked for.
+
+    `columns` names what is spread over blocks of columns (`SPREADS`; nothing: a row a line);
+    `tests` are by (group data checkpoint, measure); `asked` is the command that makes it again.
+    """
 
     rows: tuple[Row, ...] = ()
     robust: str = "aa"
     checkpoint: str = ""
     paper: bool = False
     title: str = ""
+    suite: str = ""
+    venues: bool = False
+    tolerance: float = TOLERANCE
+    columns: tuple[str, ...] = ()
+    tests: Mapping[tuple[str, str], Test] = field(default_factory=dict)
+    asked: str = ""
+
+    @property
+    def stamp(self) -> str:
+        """A digest of everything that the table was made from; '' where rows have none."""
+        stamps = [row.stamp for row in self.rows]
+        if not self.asked or not any(stamps):
+            return ""
+        return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
+
+    def test(self, row: Row, measure: str) -> Test | None:
+        """Return the test of a row with RPAT against the one without."""
+        return self.tests.get((f"{row.group} {row.data} {row.checkpoint}", measure))

@@ -3,61 +3,91 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from rpat.config import DATASETS, METHODS, MODELS, NORMS
-from rpat.knobs import show
+from rpat_tui.store.flat import lines_of, said
+from rpat_tui.store.rows import Measurement
 from rpat_tui.table import CHECKPOINTS, Row
+
+Key = tuple[str, str]
+"""A group and its images."""
 
 
 def tell_apart(rows: Sequence[Row]) -> list[Row]:
-    """Give rows that would look alike a text naming the keys in which they differ.
+    """Give rows that would look alike a text naming the keys in which they differ."""
+    named = variants(rows)
+    return [replace(row, variant=named[row.group, row.data]) for row in rows]
+
+
+def variants(rows: Iterable[Row | Measurement]) -> dict[Key, str]:
+    """Return a text for each group on its images that names the keys in which look-alikes differ.
 
     A base and its RPAT counterpart are told apart too where more than RPAT differs. The
     checkpoint does not count: best and final of one group carry the same text.
     """
-    alike: dict[tuple[object, ...], dict[tuple[str, str], Row]] = defaultdict(dict)
+    alike: dict[tuple[object, ...], dict[Key, Row | Measurement]] = defaultdict(dict)
     for row in rows:
         alike[looks(row)[:-1]].setdefault((row.group, row.data), row)
-    named: dict[tuple[str, str], str] = {}
+    named: dict[Key, str] = {}
     for members in alike.values():
-        named |= dict(zip(members, _variants(list(members.values())), strict=True))
-    return [replace(row, variant=named[row.group, row.data]) for row in rows]
+        named |= zip(members, _variants(list(members.values())), strict=True)
+    return named
 
 
-def looks(row: Row) -> tuple[object, ...]:
+def looks(row: Row | Measurement) -> tuple[object, ...]:
     """Return what a reader sees of a row beside its numbers and its checkpoint."""
     return (row.dataset, row.source, row.norm, row.model, row.method, row.rpat)
 
 
-def _variants(rows: Sequence[Row]) -> list[str]:
+def _variants(rows: Sequence[Row | Measurement]) -> list[str]:
     """Return each row's text; '' where nothing but RPAT and the numbers differ."""
-    halves = {half: [row for row in rows if row.rpat is half] for half in (False, True)}
-    shared = {key for key in _differing(rows) if not _is_rpat(key)}
-    keys = {half: sorted(shared | _differing(members)) for half, members in halves.items()}
-    names = _short(sorted({*keys[False], *keys[True]}))
-    texts = {
-        (row.group, row.data): [f"{names[key]} {_said(row.config, key)}" for key in keys[row.rpat]]
-        for row in rows
-    }
+    if len(rows) == 1:
+        return [""]
+    lines = [lines_of(row.config) for row in rows]
+    halves = [[i for i, row in enumerate(rows) if row.rpat is half] for half in (False, True)]
+    halves = [members for members in halves if members]
+    spreads = [_spread([lines[i] for i in members]) for members in halves]
+    same = set.intersection(*[everywhere for _, everywhere in spreads])
+    shared = {key for anywhere, _ in spreads for key in _keys(anywhere - same) if not _is_rpat(key)}
+    keys = [sorted(shared | _keys(anywhere - everywhere)) for anywhere, everywhere in spreads]
+    names = _short(sorted(set().union(*keys)))
+    texts: list[list[str]] = [[] for _ in rows]
+    for told, members in zip(keys, halves, strict=True):
+        for i in members:
+            own = [line.partition(" ") for line in lines[i] if line not in same]
+            values = {key: value for key, _, value in own}
+            texts[i] += [f"{names[key]} {_said(values.get(key))}" for key in told]
     if len({row.data for row in rows}) > 1:
-        for row in rows:
-            texts[row.group, row.data].append(f"data {row.data[:6] or 'unknown'}")
-    for members in halves.values():
-        said = [", ".join(texts[row.group, row.data]) for row in members]
-        if len(set(said)) < len(said):
-            for row in members:
-                texts[row.group, row.data].append(f"group {row.group[:6]}")
-    return [", ".join(texts[row.group, row.data]) for row in rows]
+        for row, text in zip(rows, texts, strict=True):
+            text.append(f"data {row.data[:6] or 'unknown'}")
+    for members in halves:
+        if len({", ".join(texts[i]) for i in members}) < len(members):
+            for i in members:
+                texts[i].append(f"group {rows[i].group[:6]}")
+    return [", ".join(text) for text in texts]
 
 
-def _differing(rows: Sequence[Row]) -> set[str]:
-    if len(rows) < 2:
-        return set()
-    first, *others = ({**row.config} for row in rows)
-    keys = {key for config in (first, *others) for key in config}
-    return {key for key in keys if any(c.get(key) != first.get(key) for c in others)}
+def _spread(configs: Sequence[Sequence[str]]) -> tuple[set[str], set[str]]:
+    """Return the lines that any of some configs has, and those that all have."""
+    if len({len(lines) for lines in configs}) == 1:
+        columns = [set(column) for column in zip(*configs, strict=True)]
+        if all(len(_keys(column)) == 1 for column in columns):  # they have the same keys
+            return set().union(*columns), set().union(*[c for c in columns if len(c) == 1])
+    sets = [set(lines) for lines in configs]
+    return set.union(*sets), set.intersection(*sets)
+
+
+@lru_cache(maxsize=4096)
+def _said(value: str | None) -> str:
+    """Return a value as people read it; an absent key has the value that older runs had."""
+    return "default" if value is None else said(value)
+
+
+def _keys(lines: Iterable[str]) -> set[str]:
+    return {line.partition(" ")[0] for line in lines}
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:
@@ -70,26 +100,32 @@ def _is_rpat(key: str) -> bool:
     return key == "wrappers" or key.startswith("rpat.")
 
 
-def _said(config: Mapping[str, object], key: str) -> str:
-    """Return a value as people read it; an absent key has the value that older runs had."""
-    value = config.get(key, "default")
-    return show(tuple(value) if isinstance(value, list) else value) or "none"
-
-
 def reading_order(row: Row) -> tuple[object, ...]:
     """Return the key that sorts rows as people read them."""
     return (
-        _rank(row.dataset, DATASETS),
-        _rank(row.norm, NORMS),
-        _rank(row.model, MODELS),
-        _rank(row.source, ("official", "embedded", "image-folder")),
-        _rank(row.method, METHODS),
+        *_place(row.dataset, row.norm, row.model, row.source, row.method),
         row.rpat,
         _natural(row.variant),
-        _rank(row.checkpoint, CHECKPOINTS),
+        _kind(row.checkpoint),
         row.group,
         row.data,
     )
+
+
+@lru_cache(maxsize=4096)
+def _place(dataset: str, norm: str, model: str, source: str, method: str) -> tuple[object, ...]:
+    return (
+        _rank(dataset, DATASETS),
+        _rank(norm, NORMS),
+        _rank(model, MODELS),
+        _rank(source, ("official", "embedded", "image-folder")),
+        _rank(method, METHODS),
+    )
+
+
+@lru_cache(maxsize=16)
+def _kind(checkpoint: str) -> tuple[int, str]:
+    return _rank(checkpoint, CHECKPOINTS)
 
 
 def _rank(name: str, known: Iterable[str]) -> tuple[int, str]:
@@ -105,5 +141,7 @@ def _natural(text: str) -> list[tuple[int, float, str]]:
 
 def but_for_rpat(row: Row) -> object:
     """Return what a row and its RPAT counterpart have in common."""
-    config = {key: _said(row.config, key) for key in row.config if not _is_rpat(key)}
-    return (*looks(row)[:-1], row.data, tuple(sorted(config.items())))
+    config = [
+        line for line in lines_of(row.config) if line[:5] != "rpat." and line[:9] != "wrappers "
+    ]
+    return (*looks(row)[:-1], row.data, *config)

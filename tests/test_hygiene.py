@@ -87,6 +87,11 @@ def test_the_command_line_imports_nothing_heavy() -> None:
         ["eval", "r1", "--attack", "aa", "--dry-run"],
         ["study", "smoothness", "r1", "--dry-run", "--json"],
         ["suite", "status", "fig4a", "--dataset", "digits"],
+        ["sql", "select * from v1_runs"],
+        ["report", "r1"],
+        ["export", "csv", "r1", "-o", "out"],
+        ["table", "--suite", "table1", "--paper"],
+        ["suite", "run", "table1", "--fill", "--dry-run"],
     ],
     ids=" ".join,
 )
@@ -95,7 +100,14 @@ def test_a_command_that_reads_imports_nothing_that_computes(home: Home, words: l
 
 
 @pytest.mark.parametrize(
-    "words", [["list", "--json"], ["show", "r1", "--json"], ["table", "--json"]]
+    "words",
+    [
+        ["list", "--json"],
+        ["show", "r1", "--json"],
+        ["table", "--json"],
+        ["sql", "select * from v1_runs", "--json"],
+        ["table", "--suite", "table3", "--json"],
+    ],
 )
 def test_json_needs_no_terminal_library(home: Home, words: list[str]) -> None:
     assert "rich" not in tops(modules(COMMAND.format(words=words)))

@@ -1,7 +1,8 @@
 """Colours of runs: eight that colour-blind people tell apart, and which run has which.
 
 They began as Okabe and Ito's and were moved until the nearest two differ by 16 (CIE76) at least,
-for normal sight and without red, green or blue cones, the first four by 23. Each colour also has
+for normal sight and without red, green or blue cones, the first four by 23, and each can be read
+on its background as text (4.5:1). Each colour also has
 a place of its own among the 16 of any terminal, so that nothing depends on true colour.
 """
 
@@ -20,7 +21,7 @@ DARK = (
 )  # fmt: skip
 """On a dark background."""
 LIGHT = (
-    "#2f67f8", "#af7a0d", "#0f8949", "#80257e", "#f06080", "#980807", "#00058b", "#3d5649",
+    "#1a63f8", "#986c00", "#04844b", "#7c1f79", "#ca3d7b", "#970806", "#462bb4", "#3d5548",
 )  # fmt: skip
 """On a light background and on paper."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from rpat.errors import ConfigError
 from rpat.rundir import replace
 from rpat_tui.charts.chart import PLAIN_VIEW, Chart, View
 from rpat_tui.charts.palette import LIGHT
+from rpat_tui.charts.plane import Plane, front
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = ("png", "svg", "pdf")
 _DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
@@ -67,9 +72,48 @@ def save(charts: Sequence[Chart], path: Path, view: View = PLAIN_VIEW) -> None:
             pane.spines[["top", "right"]].set_visible(False)
             if chart.series:
                 pane.legend(frameon=False, fontsize=8)
-        dated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-        kind = path.suffix.lower().lstrip(".")
-        replace(
-            path,
-            lambda stream: figure.savefig(stream, format=kind, dpi=200, metadata=dated[kind]),
-        )
+        _write(figure, path)
+
+
+def save_plane(plane: Plane, path: Path) -> None:
+    """Write a plane with its lines of equal Mean (dotted) and of equal NRR (drawn)."""
+    check(path)
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    points = [p for p in plane.points if np.isfinite(p.x) and np.isfinite(p.y)]
+    best = front(points)
+    with matplotlib.rc_context({"svg.hashsalt": "rpat", "font.size": 9, "svg.fonttype": "none"}):
+        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+        pane = figure.subplots()
+        for i, p in enumerate(points):
+            colour = LIGHT[p.colour % len(LIGHT)]
+            face = colour if i in best else "white"
+            pane.plot(p.x, p.y, "o", color=colour, markerfacecolor=face, markersize=6, zorder=3)
+            name = p.name.replace("$", r"\$")
+            pane.annotate(name, (p.x, p.y), (5, 4), textcoords="offset points", fontsize=7,
+                          zorder=4, bbox={"facecolor": "white", "alpha": 0.8, "pad": 0.6,
+                                          "linewidth": 0})  # fmt: skip
+        pane.margins(0.28, 0.15)
+        limits = pane.get_xlim(), pane.get_ylim()
+        clean, robust = (np.linspace(*limit, 200) for limit in limits)
+        x, y = np.meshgrid(np.maximum(clean, 1e-9), np.maximum(robust, 1e-9))
+        for worth, dots, name in (((x + y) / 2, ":", "Mean"), (2 * x * y / (x + y), "-", "NRR")):
+            lines = pane.contour(
+                x, y, worth, levels=5, colors="#999999", linewidths=0.7, linestyles=dots, zorder=1
+            )
+            pane.clabel(lines, fmt=f"{name} %g", fontsize=6)
+        pane.set(xlim=limits[0], ylim=limits[1])
+        pane.set_xlabel(f"{plane.x_name} (%)")
+        pane.set_ylabel(f"{plane.y_name} (%)")
+        pane.spines[["top", "right"]].set_visible(False)
+        _write(figure, path)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    dated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    kind = path.suffix.lower().lstrip(".")
+    replace(
+        path,
+        lambda stream: figure.savefig(stream, format=kind, dpi=200, metadata=dated[kind]),
+    )

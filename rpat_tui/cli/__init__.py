@@ -8,29 +8,19 @@ import sys
 import typer
 
 from rpat.errors import RpatError
-from rpat_tui.cli import (
-    compare,
-    disk,
-    evaluate,
-    explain,
-    export,
-    fill,
-    keep,
-    machine,
-    origins,
-    plot,
-    queue,
-    reference,
-    runs,
-    steer,
-    study,
-    suite,
-    tui,
-    work,
-)
+from rpat_tui.cli.lazy import LazyGroup
+from rpat_tui.glyphs import printable
+
+MODULES = (
+    "tui", "queue", "steer", "runs", "plot", "explain", "origins", "keep", "disk", "machine",
+    "evaluate", "study", "suite", "compare", "fill", "export", "report", "sql", "reference",
+    "work",
+)  # fmt: skip
+"""The files with commands, in the order of the overview."""
 
 app = typer.Typer(
     name="rpat",
+    cls=LazyGroup,
     help="Adversarial training: compose runs, launch them, watch them, get the tables.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -56,29 +46,6 @@ def root(
     """Adversarial training: compose runs, launch them, watch them, get the tables."""
 
 
-for module in (
-    tui,
-    queue,
-    steer,
-    runs,
-    plot,
-    explain,
-    origins,
-    keep,
-    disk,
-    machine,
-    evaluate,
-    study,
-    suite,
-    compare,
-    fill,
-    export,
-    reference,
-    work,
-):
-    module.register(app)
-
-
 def main() -> None:
     """Run the command line; errors become one line, and exit status 2 or 1."""
     try:
@@ -89,10 +56,10 @@ def main() -> None:
         if not text.startswith("Usage:"):  # the help, where a command needs another word
             path = context.command_path if context else "rpat"
             text = f"rpat: {' '.join(text.split())}; see {path} --help"
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{printable(text)}\n")
         sys.exit(2)
     except RpatError as error:
-        sys.stderr.write(f"rpat: {error}\n")
+        sys.stderr.write(f"rpat: {printable(str(error))}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -5,11 +5,20 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rpat_tui.cli.output import HomeOption, JsonOption, has_home, print_json, reading
+from rpat_tui.cli.output import (
+    HomeOption,
+    JsonOption,
+    has_home,
+    print_json,
+    reading,
+    remark,
+    say,
+)
 
 if TYPE_CHECKING:
     from rpat_tui.contrast import Group
@@ -20,9 +29,25 @@ def table(
     norm: Annotated[str, typer.Option("--norm", help="Only this norm.")] = "",
     model: Annotated[str, typer.Option("--model", help="Only this network.")] = "",
     method: Annotated[str, typer.Option("--method", help="Only this method.")] = "",
+    suite: Annotated[
+        str,
+        typer.Option(
+            "--suite",
+            help="The rows of a suite, filled or not (table1, your.toml); --dataset, --norm and "
+            "--model then change them.",
+        ),
+    ] = "",
+    where: Annotated[
+        str, typer.Option("--where", help="Of a suite, only these: dataset=cifar10 is:rpat.")
+    ] = "",
+    epochs: Annotated[int, typer.Option("--epochs", help="Of a suite: another length.")] = 0,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Of a suite: any value in every row; repeat.")
+    ] = None,
     checkpoint: Annotated[
-        str, typer.Option("--checkpoint", help="best or final; empty: both.")
-    ] = "best",
+        str | None,
+        typer.Option("--checkpoint", help="best or final; empty: both. Else best, or the suite's."),
+    ] = None,
     select: Annotated[
         str,
         typer.Option(
@@ -35,45 +60,105 @@ def table(
     paper: Annotated[
         bool, typer.Option("--paper", help="Put the published row and the difference beside ours.")
     ] = False,
-    layout: Annotated[str, typer.Option("--format", help="rich, md, latex, csv or json.")] = "rich",
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="Points within which a number is the paper's.")
+    ] = 0.5,
+    test: Annotated[
+        bool,
+        typer.Option(
+            "--test", help="Test rows with RPAT against those without: t, paired or Welch's, Holm."
+        ),
+    ] = False,
+    arrangement: Annotated[
+        str, typer.Option("--layout", help="long, or paper: data sets beside each other.")
+    ] = "long",
+    columns: Annotated[
+        str,
+        typer.Option(
+            "--columns",
+            help="Into blocks of columns: dataset, norm, model, rpat, checkpoint; a list.",
+        ),
+    ] = "",
+    layout: Annotated[
+        str, typer.Option("--format", help="rich, md, latex, csv, json or html.")
+    ] = "rich",
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="With latex: a whole document that compiles.")
+    ] = False,
+    verify: Annotated[
+        str | None,
+        typer.Option(
+            "--verify",
+            metavar="FILE",
+            help="Make the tables of a file again and fail where a number is another now.",
+        ),
+    ] = None,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """Print the paper-style summary.
 
     Clean, PGD-20, AutoAttack, Mean and NRR: mean ± standard deviation over seeds.
+
+    Example: rpat table --suite table1 --paper --layout paper --format latex > table1.tex
     """
-    from rpat.config import DATASETS, MODELS, NORMS
     from rpat.errors import ConfigError
     from rpat.knobs import unknown
-    from rpat_tui import exports, selection
-    from rpat_tui.compare import summarise
-    from rpat_tui.store import queries
+    from rpat_tui import exports, paper_table
+    from rpat_tui.home import data_folder, find_home
 
+    if verify is not None:
+        raise typer.Exit(_verify(verify, home))
     layout = "json" if json else layout
-    for flag, value, known in (
-        ("--format", layout, exports.names()),
-        ("--dataset", dataset, ["", *DATASETS]),
-        ("--norm", norm, ["", *NORMS]),
-        ("--model", model, ["", *MODELS]),
-        ("--checkpoint", checkpoint, ["best", "final", ""]),
-        ("--robust", robust, ["aa", "pgd20"]),
-    ):
-        if value not in known:
-            raise ConfigError(f"{flag} {unknown(value, filter(None, known))}")
-    if select and checkpoint == "final":
-        raise ConfigError("--select chooses the best weights; leave --checkpoint final out")
-    if select:
-        selection.rule(select)  # refused here too when there is nothing to select from yet
-    measured = []
+    if layout not in exports.names():
+        raise ConfigError(f"--format {unknown(layout, exports.names())}")
+    if standalone and layout != "latex":
+        raise ConfigError("--standalone is for --format latex; the other formats need no document")
+    ask = paper_table.Ask(
+        dataset=dataset, norm=norm, model=model, method=method, suite=suite, where=where,
+        epochs=epochs, set=tuple(changes or ()), checkpoint=checkpoint, select=select,
+        robust=robust, paper=paper, tolerance=tolerance, test=test, layout=arrangement,
+        columns=columns,
+    )  # fmt: skip
+    folder = data_folder(find_home(home), None)
+    stamp = bool(suite) or layout != "rich"
     if has_home(home):
         with reading(home) as (_, db):
-            measured = queries.measurements(
-                db, dataset=dataset, norm=norm, model=model, method=method, checkpoint=checkpoint,
-                select=select,
-            )  # fmt: skip
-    made = summarise(measured, robust=robust, checkpoint=checkpoint, paper=paper)
-    exports.get(layout).write(made, sys.stdout)
+            made = paper_table.build(db, ask, folder, stamp=stamp)
+    else:
+        made = paper_table.build(None, ask, folder, stamp=stamp)
+    if standalone:
+        from rpat_tui.exports import latex
+
+        latex.write(made, sys.stdout, standalone=True)
+    else:
+        exports.get(layout).write(made, sys.stdout)
+
+
+def _verify(file: str, home: str | None) -> int:
+    """Compare the tables of a file with what the same commands make now; returns the status."""
+    from rpat_tui import drift
+    from rpat_tui.home import data_folder, find_home
+
+    folder = data_folder(find_home(home), None)
+    if has_home(home):
+        with reading(home) as (_, db):
+            found = drift.verify(Path(file), db, folder)
+    else:
+        found = drift.verify(Path(file), None, folder)
+    for one in found:
+        for cell in one.drifted:
+            say(f"{file}: {cell.name}: {cell.then or 'nothing'} there, {cell.now or 'nothing'} now")
+        if one.drifted:
+            say(f"{file}: {len(one.drifted)} of {one.cells} cells of `{one.asked}` have drifted")
+            continue
+        say(f"{file}: {one.cells} cells of `{one.asked}` are as they were")
+        if one.other:
+            remark(
+                f"{file}: the provenance is another now: other runs, weights or hidden digits "
+                "behind the same numbers"
+            )
+    return int(any(one.drifted for one in found))
 
 
 def compare(

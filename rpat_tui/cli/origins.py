@@ -18,6 +18,7 @@ from rpat_tui.cli.output import (
     remark,
     say,
 )
+from rpat_tui.glyphs import printable
 
 
 def rerun(
@@ -173,7 +174,7 @@ def print_patch(name: str, origin: dict[str, Any]) -> None:
     elif not patch:
         remark(f"{name}: its code had no uncommitted changes")
     else:
-        sys.stdout.write(patch)
+        sys.stdout.write(printable(patch) if sys.stdout.isatty() else patch)
 
 
 # ----------------------------------------------------------------- import of text logs

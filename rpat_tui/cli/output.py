@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import sys
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rpat_tui.glyphs import COLOURS as COLOURS
-from rpat_tui.glyphs import SHORT, UNICODE, Glyphs, glyphs_for
+from rpat_tui.glyphs import CONTROL, SHORT, UNICODE, Glyphs, glyphs_for, printable
 from rpat_tui.glyphs import duration as duration
 from rpat_tui.glyphs import figure as figure
+from rpat_tui.indented import indented
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +36,7 @@ READ_LIMIT = 0.2
 
 def console(stderr: bool = False) -> Console:
     """Return a console: as wide as the terminal, or wide and plain when piped."""
-    from rich.console import Console
+    from rpat_tui.exports._console import Console
 
     stream = sys.stderr if stderr else sys.stdout
     if stream.isatty():
@@ -93,7 +93,7 @@ def print_table(
     for start in range(0, len(rows), MANY):
         block = Text(no_wrap=True, overflow="ellipsis")
         for row, style in zip(rows[start : start + MANY], styles[start:], strict=False):
-            first, second, *rest = padded(row)
+            first, second, *rest = (*padded(row), "")  # a table may have one column
             block.append(first)
             block.append(second, style)
             block.append("".join(rest).rstrip() + "\n")
@@ -101,19 +101,22 @@ def print_table(
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Print a value as JSON; JSON itself escapes only some of what a terminal obeys."""
+    text = indented(value, ascii_only=False)
+    if not text.isascii():
+        text = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
 def say(text: str) -> None:
-    """Print a line of text as it is."""
-    sys.stdout.write(text + "\n")
+    """Print a line of text; what a terminal would obey in it is left out."""
+    sys.stdout.write(printable(text) + "\n")
     sys.stdout.flush()
 
 
 def remark(text: str) -> None:
     """Print a line for people on standard error."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
 
 
 def glyph(state: str) -> str:

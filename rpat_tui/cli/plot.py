@@ -1,4 +1,4 @@
-"""Curves of runs: in the terminal, and as pictures."""
+"""Curves of runs and what they reached: in the terminal, and as pictures."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rpat_tui.charts.axes import Limits
     from rpat_tui.charts.chart import Chart
     from rpat_tui.charts.curves import Clock
+    from rpat_tui.charts.plane import Plane
 
 
 def plot(
@@ -38,6 +39,12 @@ def plot(
     width: Annotated[int, typer.Option("--width", help="Columns; 0: as wide as here.")] = 0,
     height: Annotated[int, typer.Option("--height", help="Rows of a chart.")] = 20,
     ascii_only: Annotated[bool, typer.Option("--ascii", help="Draw in plain ASCII.")] = False,
+    plane: Annotated[
+        bool, typer.Option("--plane", help="Clean against robust accuracy of the best weights.")
+    ] = False,
+    perception: Annotated[
+        bool, typer.Option("--perception", help="What rpat study perception found about the runs.")
+    ] = False,
     save: Annotated[
         Path | None,
         typer.Option("--save", help="Write a .png, .svg or .pdf instead.", metavar="FILE"),
@@ -45,9 +52,10 @@ def plot(
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Draw curves of runs, one over the other.
+    """Draw curves of runs, one over the other; or what they reached.
 
     A colour is a run and keeps to it, a dash pattern a metric; metrics of one unit share a chart.
+    With --plane, a mark a run, between lines of equal Mean and of equal NRR.
     """
     from rpat.errors import ConfigError
     from rpat.knobs import unknown
@@ -63,10 +71,32 @@ def plot(
         raise ConfigError(f"--width is {width}; it must be from 20 to 1000")
     if not 6 <= height <= 500:
         raise ConfigError(f"--height is {height}; it must be from 6 to 500")
+    if plane and perception:
+        raise ConfigError("--plane and --perception are two figures; keep one of them")
+    if perception:
+        _perception(runs, save, json, home)
+        return
     if save is not None:
         from rpat_tui.charts import picture
 
         picture.check(save)
+    if plane:
+        with reading(home) as (_, db):
+            drawn = plane_of(db, queries.find(db, runs))
+        if json:
+            points = [{"name": p.name, "clean": p.x, "robust": p.y} for p in drawn.points]
+            print_json({"robust": drawn.y_name, "points": points})
+        elif save is not None:
+            picture.save_plane(drawn, save)
+            say(f"wrote {save}")
+        else:
+            from rpat_tui.charts.rich_chart import RichChart
+
+            out = console()
+            wide = width or (out.width if out.is_terminal else min(out.width, 100))
+            glyphs = "ascii" if ascii_only else None
+            out.print(RichChart(drawn, width=wide, height=height, glyphs=glyphs))
+        return
     metrics = list(dict.fromkeys(filter(None, (word.strip() for word in metric.split(",")))))
     if not metrics:
         raise ConfigError("--metric names no metric; try --metric clean,pgd")
@@ -89,6 +119,54 @@ def plot(
             say("")
         glyphs = "ascii" if ascii_only else None
         out.print(RichChart(chart, width=wide, height=height, view=view, glyphs=glyphs))
+
+
+def plane_of(db: sqlite3.Connection, numbers: Sequence[int]) -> Plane:
+    """Return the plane of the runs' best weights: under AutoAttack, or PGD-20 where more have it.
+
+    Raises `ConfigError` where none has been evaluated.
+    """
+    from rpat.errors import ConfigError
+    from rpat_tui.charts.palette import Palette
+    from rpat_tui.charts.plane import Plane, Point
+    from rpat_tui.cli.output import title
+    from rpat_tui.store import queries
+
+    found = [m for m in queries.measurements(db, numbers=numbers, checkpoint="best")
+             if m.clean is not None]  # fmt: skip
+    known = {name: [m for m in found if getattr(m, name) is not None] for name in ("aa", "pgd20")}
+    beside = max(known, key=lambda name: len(known[name]))
+    if not known[beside]:
+        raise ConfigError("--plane: none of these runs has been evaluated; rpat eval does it")
+    rows = {row["id"]: row for row in queries.runs(db, numbers=numbers, archived=True)}
+    palette = Palette()
+    colours = {name: palette.colour(name) for name in rows}
+    points = [
+        Point(f"{m.run} {title(rows[m.run])}", m.clean or 0.0, getattr(m, beside), colours[m.run])
+        for m in known[beside]
+    ]
+    names = {"aa": "AutoAttack", "pgd20": "PGD-20"}
+    return Plane(points, "best weights", x_name="clean", y_name=names[beside])
+
+
+def _perception(words: list[str], save: Path | None, json: bool, home: str | None) -> None:
+    from rpat.errors import ConfigError
+    from rpat_tui import figures
+    from rpat_tui.cli.study import show_studies
+    from rpat_tui.store import queries
+
+    if save is not None:
+        figures.check_target(save)
+    with reading(home) as (_, db):
+        found = queries.studies(db, queries.find(db, words))
+        newest = {r["subject"]: r["job"] for r in found if r["study"] == "perception"}
+        jobs = queries.find(db, list(newest.values()))
+    if not jobs:
+        raise ConfigError(
+            f"--perception: nothing is known yet; make it with rpat study perception "
+            f"{' '.join(words)}"
+        )
+    show_studies(jobs, json, str(save) if save else None, home)
 
 
 def charts_of(

@@ -281,11 +281,42 @@ def models(json: JsonOption = False) -> None:
     console().print(table)
 
 
-def config(json: JsonOption = False, home: HomeOption = None) -> None:
-    """Show each setting and its origin."""
-    from rpat_tui.home import config_files, settings
+def config(
+    name: Annotated[str, typer.Argument(help="One setting; all if left out.")] = "",
+    value: Annotated[str | None, typer.Argument(help="What it shall be from now on.")] = None,
+    unset: Annotated[bool, typer.Option("--unset", help="Take it out of the file.")] = False,
+    project: Annotated[
+        bool, typer.Option("--project", help="Write ./rpat.toml, not the user's own file.")
+    ] = False,
+    json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Show each setting and its origin, or change one.
 
-    values = settings(home=home).values()
+    Keys that are remapped are shown as well; [keys] in the files remaps them.
+    """
+    from rpat.errors import ConfigError
+    from rpat_tui import configure
+    from rpat_tui.home import config_files, settings
+    from rpat_tui.settings import Value, setting
+
+    if name:
+        setting(name)
+    if value is not None and unset:
+        raise ConfigError(f"--unset takes {name} out of the file; leave '{value}' out")
+    if value is not None or unset:
+        if not name:
+            raise ConfigError("--unset: name the setting; rpat config lists them")
+        say(configure.put(name, value, project=project))
+        return
+    if project:
+        raise ConfigError("--project says where a value is written; give a setting and a value")
+    values = [v for v in settings(home=home).values() if name in ("", v.name)]
+    if not name:
+        values += [
+            Value(f"keys.{wish.id}", ", ".join(wish.keys), str(wish.file), "a key of the UI")
+            for wish in _remapped()
+        ]
     if json:
         print_json([{"name": v.name, "value": v.value, "origin": v.origin} for v in values])
         return
@@ -293,7 +324,24 @@ def config(json: JsonOption = False, home: HomeOption = None) -> None:
     for v in values:
         table.add_row(v.name, str(v.value) or "–", v.origin, v.help)
     console().print(table)
+    if name:
+        say(f"\ntakes {configure.takes(name)}")
+        return
     say("\nread in this order, the later ones win: " + ", ".join(map(str, config_files())))
+
+
+def _remapped() -> list[Any]:
+    """Return the keys that the settings files change, judged; cheap where there are none."""
+    from rpat_tui.home import config_files
+    from rpat_tui.settings import read_toml
+
+    tables = [read_toml(file).get("keys", {}) for file in config_files()]
+    if not any(isinstance(v, dict) for table in tables for v in table.values()):
+        return []
+    from rpat_tui.screens.keymap import in_force, wishes
+
+    in_force()
+    return list(wishes())
 
 
 def register(app: typer.Typer) -> None:

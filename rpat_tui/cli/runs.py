@@ -29,6 +29,7 @@ from rpat_tui.cli.output import (
     say,
     title,
 )
+from rpat_tui.glyphs import printable
 
 if TYPE_CHECKING:
     from rpat.rundir import RunDir
@@ -38,7 +39,11 @@ Run = Annotated[str, typer.Argument(help="Id (r0001) or name.")]
 
 def list_runs(
     where: Annotated[
-        str, typer.Option("--where", help="Filter, as 'method:mart pgd>50 not is:archived'.")
+        str,
+        typer.Option(
+            "--where",
+            help="Filter, as 'method:mart pgd>50 not is:archived', or @NAME, a saved one.",
+        ),
     ] = "",
     kind: Annotated[str, typer.Option("--kind", help="train, eval or study.")] = "train",
     json: JsonOption = False,
@@ -51,6 +56,10 @@ def list_runs(
 
     if kind not in ("train", "eval", "study"):
         raise ConfigError(f"--kind {kind} does not exist; choose train, eval or study")
+    if where.startswith("@"):
+        from rpat_tui.remembered import saved
+
+        where = saved(where, home)
     compile_filter(where)  # refused here too when there is nothing to filter yet
     rows = []
     if has_home(home):
@@ -135,7 +144,7 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
 
 
 def _titled(row: dict[str, Any]) -> str:
-    name = f" “{row['name']}”" if row["name"] else ""
+    name = f" “{' '.join(row['name'].split())}”" if row["name"] else ""
     return f"{title(row)}{name}{' (imported)' if row['imported'].startswith('log:') else ''}"
 
 
@@ -324,7 +333,7 @@ def _print_log(folder: RunDir, position: dict[Path, int]) -> None:
         try:
             with attempt.output.open("rb") as stream:
                 stream.seek(position.get(attempt.output, 0))
-                sys.stdout.write(stream.read().decode("utf-8", "replace"))
+                sys.stdout.write(printable(stream.read().decode("utf-8", "replace")))
                 position[attempt.output] = stream.tell()
         except FileNotFoundError:
             continue

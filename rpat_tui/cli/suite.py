@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rpat_tui.cli.output import (
-    COLOURS,
     HomeOption,
     JsonOption,
     console,
     figure,
-    glyph,
     has_home,
     plain_table,
     print_json,
@@ -26,11 +24,13 @@ from rpat_tui.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from rpat.config import RunConfig
-    from rpat_tui.suites import Row, Suite
+    from rpat_tui.agenda import Agenda
+    from rpat_tui.holes import Task
+    from rpat_tui.home import Home
+    from rpat_tui.suites import Changes, Suite
 
 suites_app = typer.Typer(
-    help="Sets of runs: the paper's figures, and your own.",
+    help="Sets of runs: the paper's tables and figures, and your own.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -41,6 +41,12 @@ ModelOption = Annotated[str, typer.Option("--model", help="Another network in ev
 NormOption = Annotated[str, typer.Option("--norm", help="Another norm in every row.")]
 EpochsOption = Annotated[int, typer.Option("--epochs", help="Another length of every run.")]
 SeedsOption = Annotated[str, typer.Option("--seeds", help="Seeds of every row: 0-2 or 0,1,2.")]
+WhereOption = Annotated[
+    str,
+    typer.Option(
+        "--where", help="Only these: dataset=cifar10 is:rpat state=missing (as in rpat list)."
+    ),
+]
 ChangesOption = Annotated[
     list[str] | None, typer.Option("--set", help="Any value in every row: data.test_n=500; repeat.")
 ]
@@ -79,73 +85,81 @@ def show(name: Name, json: JsonOption = False) -> None:
     if suite.note:
         say(suite.note)
     table = plain_table("row", "in the paper's figure", "case")
+    if suite.table:
+        table = plain_table("row", "preset", "data", "norm", "network")
     for row in suite.rows:
-        table.add_row(row.label, row.paper_label or row.label, row.case)
+        r = row.request
+        if suite.table:
+            table.add_row(row.label, r.preset, *r.datasets, *r.norms, *r.models)
+        else:
+            table.add_row(row.label, row.paper_label or row.label, row.case)
     console().print(table)
 
 
 @suites_app.command()
 def status(
     name: Name,
+    where: WhereOption = "",
     dataset: DatasetOption = "",
     model: ModelOption = "",
     norm: NormOption = "",
     epochs: EpochsOption = 0,
-    seeds: SeedsOption = "0",
+    seeds: SeedsOption = "",
     changes: ChangesOption = None,
     data_dir: DataDirOption = None,
     evaluation: EvalOption = "",
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Say which runs of a suite are done, running, queued or missing."""
-    from rpat_tui.store import queries
+    """Say which numbers of a suite are proven, running, queued or missing.
 
-    suite, rows, _ = _rows(
-        name, dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home
-    )  # fmt: skip
-    found: dict[str, Any] = {}
+    A cell is a row, a seed and a measure; time left is told from measured history.
+    """
+    from rpat_tui import agenda, holes, suites
+    from rpat_tui.cli.agenda import as_json, print_status
+    from rpat_tui.home import find_home
+
+    suite = suites.load(name)
+    asked = _changes(dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home)
     if has_home(home):
-        with reading(home) as (_, db):
-            found = queries.by_fingerprint(db, [c.fingerprint() for _, cs in rows for c in cs])
-    cells = [
-        {"row": row.label, "seed": config.seed, **_cell(found.get(config.fingerprint()))}
-        for row, configs in rows
-        for config in configs
-    ]
+        with reading(home) as (place, db):
+            made = agenda.look(db, suite, asked, where)
+            cost = holes.cost(db, made.tasks(place), _slots(db), made.under_way)
+    else:
+        made = agenda.look(None, suite, asked, where)
+        cost = holes.cost(None, made.tasks(find_home(home)))
     if json:
-        print_json({"suite": suite.name, "cells": cells})
+        print_json(as_json(made, cost))
         return
-    from rich.text import Text
-
-    say(suite.title)
-    table = plain_table("row", "seed", "state", "run", "epoch", right=("seed", "epoch"))
-    for cell in cells:
-        sign = glyph(cell["state"]) if cell["state"] != "missing" else "–"
-        colour = COLOURS.get(cell["state"], "dim")
-        table.add_row(
-            cell["row"], str(cell["seed"]), Text(f"{sign} {cell['state']}", style=colour),
-            cell["run"] or "", cell["epoch"],
-        )  # fmt: skip
-    console().print(table)
+    print_status(made, cost)
 
 
-def _cell(run: dict[str, Any] | None) -> dict[str, Any]:
-    if run is None:
-        return {"state": "missing", "run": None, "epoch": ""}
-    return {
-        "state": run["state"], "run": run["id"], "epoch": f"{run['epoch']}/{run['epochs']}",
-    }  # fmt: skip
+def _slots(db: Any) -> int:
+    """Return how many runs this machine takes at a time: its cards, else its places on the CPU."""
+    from rpat_tui.launch.box import rules, survey
+    from rpat_tui.launch.cards import Driver
+
+    driver = Driver()
+    found = survey(db, driver.read(), rules())
+    driver.close()
+    return max(len(found["cards"]) or len(found["cpu"]), 1)
 
 
 @suites_app.command("run")
 def run_suite(
     name: Name,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Only close holes: no figure, nothing else is followed.")
+    ] = False,
+    where: WhereOption = "",
+    limit: Annotated[
+        int, typer.Option("--limit", help="Queue at most so many, in the suite's order.", min=0)
+    ] = 0,
     dataset: DatasetOption = "",
     model: ModelOption = "",
     norm: NormOption = "",
     epochs: EpochsOption = 0,
-    seeds: SeedsOption = "0",
+    seeds: SeedsOption = "",
     changes: ChangesOption = None,
     data_dir: DataDirOption = None,
     evaluation: EvalOption = "",
@@ -160,41 +174,64 @@ def run_suite(
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Queue the runs of a suite that are missing, and draw its figure.
+    """Queue exactly what closes a suite's holes, and draw its figure.
 
-    What is done or under way is used as it is: run it again to fill holes or to draw again.
+    What is done or under way is used as it is; weights that lack only AutoAttack are evaluated
+    and not trained again. Run it again to fill holes or to draw again.
+
+    Example: rpat suite run table1 --fill --where dataset=cifar10 --seeds 0-2 --dry-run
     """
     from rpat.errors import ConfigError
+    from rpat_tui import agenda, holes, suites
+    from rpat_tui.cli.agenda import print_plan
     from rpat_tui.cli.live import follow
+    from rpat_tui.drift import ENDINGS
     from rpat_tui.home import find_home
 
-    if save and detach:
-        raise ConfigError("--save waits for the result; leave --detach out")
-    if save:
+    for flag, given in (("--detach", detach), ("--fill", fill)):
+        if save and given:
+            raise ConfigError(f"--save waits for the result; leave {flag} out")
+    suite = suites.load(name)
+    if save and suite.figure:
         from rpat_tui.figures import check_target
 
         check_target(Path(save))
+    elif save and Path(save).suffix.lower() not in ENDINGS:
+        raise ConfigError(f"--save {save}: a table's file ends with one of {', '.join(ENDINGS)}")
     changes = [*(changes or ()), *([f"device={device}"] if device else ())]
-    suite, rows, before = _rows(
-        name, dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home
-    )  # fmt: skip
+    asked = _changes(dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home)
+    here = find_home(home)
     if dry_run:
-        _say_plan(suite, rows, json, home)
+        if has_home(home):
+            with reading(home) as (_, db):
+                made = agenda.look(db, suite, asked, where)
+                tasks = _limited(made.tasks(here), limit)
+                cost = holes.cost(db, tasks, _slots(db))
+        else:
+            made = agenda.look(None, suite, asked, where)
+            tasks = _limited(made.tasks(here), limit)
+            cost = holes.cost(None, tasks)
+        print_plan(made, tasks, cost, fill, json)
         return
-    place = find_home(home)
-    chosen, jobs = _queue(place, suite, rows, before)
-    numbers = [*chosen.values(), *jobs]
+    made, chosen, jobs, fresh = _queue(here, suite, asked, where, limit)
+    numbers = fresh if fill else list(dict.fromkeys([*chosen.values(), *jobs]))
+    if fill and not numbers:
+        remark("no hole to close")
     if detach:
         say(" ".join(f"r{n:04d}" for n in numbers))
         return
-    ended = follow(place, numbers, quiet=json)
+    ended = follow(here, numbers, quiet=json) if numbers else 0
     if ended:
         raise typer.Exit(ended)
-    _draw(suite, rows, chosen, jobs, json, save, home)
+    if not fill and suite.figure:
+        _draw(made, chosen, jobs, json, save, home)
+    elif not fill:
+        _print_table(name, asked, where, json, save, home)
+    elif json:
+        print_json({"suite": suite.name, "queued": [f"r{n:04d}" for n in numbers]})
 
 
-def _rows(
-    name: str,
+def _changes(
     dataset: str,
     model: str,
     norm: str,
@@ -204,85 +241,80 @@ def _rows(
     data_dir: str | None,
     evaluation: str,
     home: str | None,
-) -> tuple[Suite, list[tuple[Row, list[RunConfig]]], list[RunConfig]]:
+) -> Changes:
     from rpat_tui import compose, suites
     from rpat_tui.home import data_folder, find_home, settings
 
-    suite = suites.load(name)
-    measured = evaluation or ("pgd" if suite.figure == "perception" else "aa")
-    made = suites.Changes(
+    measured = {"eval.attack": evaluation} if evaluation else {}
+    return suites.Changes(
         datasets=compose.words(dataset),
         models=compose.words(model),
         norms=compose.words(norm),
         epochs=epochs,
         seeds=compose.read_seeds(seeds),
-        fixed={"eval.attack": measured, **compose.assignments(changes)},
+        fixed={**measured, **compose.assignments(changes)},
         data_dir=data_folder(find_home(home), data_dir),
         data_dir_given=data_dir is not None or settings()["data_dir"].origin != "default",
     )
-    return suite, suites.configs(suite, made), suites.prerequisites(suite, made)
 
 
-def _say_plan(
-    suite: Suite, rows: list[tuple[Row, list[RunConfig]]], json: bool, home: str | None
-) -> None:
-    from rpat_tui.store import queries
-
-    found: dict[str, Any] = {}
-    if has_home(home):
-        with reading(home) as (_, db):
-            found = queries.by_fingerprint(db, [c.fingerprint() for _, cs in rows for c in cs])
-    plan = [
-        (row, config, _usable(found.get(config.fingerprint())))
-        for row, configs in rows
-        for config in configs
-    ]
-    if json:
-        print_json([
-            {
-                "row": row.label, "run": known["id"] if known else None,
-                "fingerprint": config.fingerprint(), "config": config.to_dict(),
-            }
-            for row, config, known in plan
-        ])  # fmt: skip
-        return
-    say(suite.title)
-    for row, config, known in plan:
-        what = f"is {known['id']} ({known['state']})" if known else "would be queued"
-        say(f"{row.label}, seed {config.seed}: {what}")
-    say("nothing was started")
-
-
-def _usable(run: dict[str, Any] | None) -> dict[str, Any] | None:
-    return run if run is not None and run["state"] not in ("failed", "stopped") else None
+def _limited(tasks: list[Task], limit: int) -> list[Task]:
+    return tasks[:limit] if limit else tasks
 
 
 def _queue(
-    place: Any,
-    suite: Suite,
-    rows: list[tuple[Row, list[RunConfig]]],
-    before: list[RunConfig],
-) -> tuple[dict[str, int], list[int]]:
-    """Queue what is missing; returns the run of each fingerprint and the studies about them."""
+    home: Home, suite: Suite, asked: Changes, where: str, limit: int
+) -> tuple[Agenda, dict[str, int], list[int], list[int]]:
+    """Queue what closes the holes.
+
+    Returns the run of each fingerprint, the evaluations and studies about them, and what is new.
+    """
+    from rpat_tui import agenda, holes
     from rpat_tui.launch import frozen, worker
     from rpat_tui.store import db as database
-    from rpat_tui.store import index, queries
+    from rpat_tui.store import index
 
-    wanted = {config.fingerprint(): config for _, configs in rows for config in configs}
-    with database.opened(place) as db:
-        needed = {config.fingerprint(): config for config in (*before, *wanted.values())}
-        found = queries.by_fingerprint(db, list(needed))
-        there = {key: run["n"] for key, run in found.items() if _usable(run)}
-        fresh = {key: config for key, config in needed.items() if key not in there}
-        provenance = frozen.provenance(place, shlex.join(["rpat", *sys.argv[1:]]))
+    command = shlex.join(["rpat", *sys.argv[1:]])
+    made = agenda.look(None, suite, asked, where)
+    if not home.exists():  # whatever is wrong is refused before there is one
+        _refuse_without_images(made, _limited(made.tasks(home), limit))
+    with database.opened(home) as db:
+        made = agenda.look(db, suite, asked, where)
+        tasks = _limited(made.tasks(home), limit)
+        _refuse_without_images(made, tasks)
         wish = index.Wish(tags=(suite.name,), sweep=suite.name)
-        numbers = index.enqueue(place, db, list(fresh.values()), wish, provenance)
-        runs = there | dict(zip(fresh, numbers, strict=True))
-        jobs = []
+        numbers = holes.queue(home, db, tasks, wish, command)
+        of_task = {id(task.standing): numbers[i] for i, task in enumerate(tasks)}
+        trained = {id(task.standing) for task in tasks if task.do != "evaluate"}
+        chosen: dict[str, int] = {}
+        jobs: list[int] = []
+        for entry, standing in zip(made.entries, made.standings, strict=True):
+            n = of_task.get(id(standing)) if id(standing) in trained else None
+            if n is None and standing.run is not None:
+                n = standing.run["n"]
+            if n is not None:
+                chosen[entry.config.fingerprint()] = n
+            jobs += standing.jobs
+        jobs += [of_task[id(t.standing)] for t in tasks if t.do == "evaluate"]
+        fresh = sorted(set(of_task.values()))
         if suite.figure == "perception":
-            jobs = _queue_studies(place, db, suite, [runs[key] for key in wanted], wish, provenance)
-        worker.ensure(place)
-    return {key: runs[key] for key in wanted}, jobs
+            runs = list(chosen.values())
+            provenance = frozen.provenance(home, command)
+            jobs += _queue_studies(home, db, suite, runs, wish, provenance)
+        worker.ensure(home)
+    return made, chosen, jobs, fresh
+
+
+def _refuse_without_images(made: Agenda, tasks: list[Task]) -> None:
+    """Refuse to train on images that are not here; the message names a way around."""
+    from rpat.errors import ConfigError
+
+    for task in tasks:
+        entry = made.entry(task.standing)
+        if task.do == "train" and entry.missing:
+            there = {e.config.data.name for e in made.entries if not e.missing}
+            way = f"; --where dataset={min(there)} leaves it out" if there else ""
+            raise ConfigError(entry.missing + way)
 
 
 def _queue_studies(
@@ -307,8 +339,7 @@ def _queue_studies(
 
 
 def _draw(
-    suite: Suite,
-    rows: list[tuple[Row, list[RunConfig]]],
+    made: Agenda,
     chosen: dict[str, int],
     jobs: list[int],
     json: bool,
@@ -320,10 +351,12 @@ def _draw(
     from rpat_tui.store import queries
     from rpat_tui.store.queue import name_of
 
+    suite = made.suite
+    rows = {id(entry.row) for entry in made.entries}
     labels = {
-        name_of(chosen[config.fingerprint()]): (row, config)
-        for row, configs in rows
-        for config in configs
+        name_of(chosen[entry.config.fingerprint()]): (entry.row, entry.config)
+        for entry in made.entries
+        if entry.config.fingerprint() in chosen
     }
     with reading(home) as (_, db):
         if suite.figure == "perception":
@@ -360,6 +393,31 @@ def _draw(
             figures.write(records, Path(save))
         else:
             figures.write_accuracies(records, Path(save), suite.title)
+        remark(f"saved {save}")
+
+
+def _print_table(
+    name: str, asked: Changes, where: str, json: bool, save: str | None, home: str | None
+) -> None:
+    """Print a suite that is a table, and write it where that was asked for."""
+    from rpat_tui import exports, paper_table
+    from rpat_tui.drift import ENDINGS
+
+    ask = paper_table.Ask(
+        suite=name,
+        where=where,
+        dataset=",".join(asked.datasets),
+        model=",".join(asked.models),
+        norm=",".join(asked.norms),
+        epochs=asked.epochs,
+        set=tuple(f"{key}={value}" for key, value in asked.fixed.items()),
+    )
+    with reading(home) as (_, db):
+        made = paper_table.build(db, ask, asked.data_dir)
+    exports.get("json" if json else "rich").write(made, sys.stdout)
+    if save:
+        with Path(save).open("w", encoding="utf-8") as out:
+            exports.get(ENDINGS[Path(save).suffix.lower()]).write(made, out)
         remark(f"saved {save}")
 
 

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rpat_tui.cli.output import HomeOption
 
-if TYPE_CHECKING:
-    from rpat_tui.app import RpatApp
-
-CHARTS = ("auto", "braille", "block", "ascii")
 COLOURS = {"auto": "", "16": "standard", "256": "256", "true": "truecolor"}
+"""What Textual calls them."""
 
 
 def tui(
     readonly: Annotated[
         bool, typer.Option("--readonly", help="Look, but change nothing: for shared terminals.")
     ] = False,
-    charts: Annotated[str, typer.Option("--charts", help="braille, block or ascii.")] = "auto",
-    colors: Annotated[str, typer.Option("--colors", help="16, 256 or true.")] = "auto",
-    theme: Annotated[str, typer.Option("--theme", help="Name of a theme; :theme lists them.")] = "",
+    charts: Annotated[str | None, typer.Option("--charts", help="braille, block or ascii.")] = None,
+    colors: Annotated[str | None, typer.Option("--colors", help="16, 256 or true.")] = None,
+    theme: Annotated[
+        str | None, typer.Option("--theme", help="Name of a theme; :theme lists them.")
+    ] = None,
     no_mouse: Annotated[
         bool, typer.Option("--no-mouse", help="Leave the mouse to the terminal.")
     ] = False,
@@ -40,14 +39,24 @@ def tui(
 
     Compose, launch, watch and compare runs; closing it touches no run.
     """
+    import gc
+
+    gc.disable()  # nothing that starting makes is garbage; the window turns it on again
     from rpat.errors import ConfigError
     from rpat.knobs import unknown
-    from rpat_tui.home import find_home
+    from rpat_tui import themes
+    from rpat_tui.home import find_home, settings
+    from rpat_tui.settings import CHARTS
 
-    if charts not in CHARTS:
+    if charts is not None and charts not in CHARTS:
         raise ConfigError(f"--charts {unknown(charts, CHARTS)}")
-    if colors not in COLOURS:
+    if colors is not None and colors not in COLOURS:
         raise ConfigError(f"--colors {unknown(colors, COLOURS)}")
+    known = settings(home=home, **{"tui.charts": charts, "tui.colors": colors, "tui.theme": theme})
+    worn = known["tui.theme"]
+    themes.check(worn.value, "--theme" if theme else f"tui.theme (from {worn.origin})")
+    themes.load(worn.value)
+    colors, charts = known["tui.colors"].value, known["tui.charts"].value
     if os.environ.get("TERM", "") in ("", "dumb") or not (
         sys.__stdin__ and sys.__stdin__.isatty() and sys.__stderr__ and sys.__stderr__.isatty()
     ):
@@ -58,31 +67,47 @@ def tui(
     if COLOURS[colors]:
         os.environ["TEXTUAL_COLOR_SYSTEM"] = COLOURS[colors]
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    os.environ.setdefault("TEXTUAL_FPS", str(known["tui.frames"].value))
     os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
     from rpat_tui.app import RpatApp
     from rpat_tui.glyphs import ASCII, UNICODE, glyphs_for
+    from rpat_tui.remembered import Remembered
+    from rpat_tui.screens.keymap import in_force
     from rpat_tui.widgets.thrift import save_bytes
 
     save_bytes()
     signs = glyphs_for(sys.__stderr__.encoding)
     if charts == "ascii" or os.environ.get("TERM") == "linux" or _is_posix():
         signs = ASCII
+    keymap = in_force()
     replay = None
     if demo:
         from rpat_tui.replay import Replay
 
         replay = Replay.somewhere()
+    place = replay.home if replay else find_home(home)
+    kept = Remembered(place, write=not readonly)
     app = RpatApp(
-        replay.home if replay else find_home(home),
+        place,
         replay=replay,
         readonly=readonly,
         charts=("braille" if signs is UNICODE else "ascii") if charts == "auto" else charts,
         glyphs=signs,
         stats=stats,
+        poll=known["tui.poll"].value,
+        theme=worn.value if worn.origin != "default" else "",
+        keymap=keymap,
+        remembered=kept,
     )
     try:
-        raise typer.Exit(_run(app, theme, mouse=not no_mouse))
+        if theme:  # what is asked for now outweighs NO_COLOR
+            app.wear(theme)
+        elif worn.origin == "default" and app.console.color_system == "standard":
+            app.wear(themes.MONO if app.no_color else themes.SIXTEEN)
+        app.run(mouse=known["tui.mouse"].value == "on" and not no_mouse)
+        raise typer.Exit(app.return_code or 0)
     finally:
+        kept.save()
         if replay is not None:
             replay.remove()
 
@@ -94,18 +119,6 @@ def _is_posix() -> bool:
     """
     asked = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
     return asked in ("C", "POSIX")
-
-
-def _run(app: RpatApp, theme: str, *, mouse: bool) -> int:
-    from rpat.errors import ConfigError
-    from rpat.knobs import unknown
-
-    if theme:
-        if theme not in app.available_themes:
-            raise ConfigError(f"--theme {unknown(theme, app.available_themes)}")
-        app.theme = theme
-    app.run(mouse=mouse)
-    return app.return_code or 0
 
 
 def register(app: typer.Typer) -> None:

@@ -1,6 +1,7 @@
 """Formats of a table, one file each: the folder is the registry.
 
-A format is a module with `write(table, out)`. Add the file and it is offered and tested.
+A format is a module with `write(table, out)`. Add the file and it is offered and tested. One that
+also has `read(text)`, which finds its tables in a file again, can be verified (`rpat_tui.drift`).
 """
 
 from __future__ import annotations

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
+from rpat import published
 from rpat.config import DATASETS, METHODS, WRAPPERS
-from rpat.published import METHOD_NAMES, MODEL_NAMES
-from rpat_tui.compare import TOLERANCE, emphasis, verdict
+from rpat.published import METHOD_NAMES, MODEL_NAMES, Published
+from rpat_tui.compare import emphasis, verdict
+from rpat_tui.glyphs import UNICODE
+from rpat_tui.statistics import method as tests_done
+from rpat_tui.statistics import p_text
 from rpat_tui.table import MEASURES, Cell, Row, Table
 
 DASH = "\N{EN DASH}"
@@ -27,10 +32,10 @@ _PRINTED = {ours: printed for printed, ours in METHOD_NAMES.items()}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One line of a block: a row's own numbers, or below them the paper's or the difference.
+    """One line of a block: a row's own numbers, or below them the paper's, a difference, a test.
 
-    `depth` is the indentation, `notes` the numbers of the remarks under the table, `marked`
-    what is bold or underlined, by measure.
+    `cells` are by the key of their column. `depth` is the indentation, `notes` the numbers of the
+    remarks under the table, `marked` what is bold or underlined.
     """
 
     kind: str
@@ -45,7 +50,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """The lines of one data set, network and norm under their heading."""
+    """The lines that share a heading: of one data set, network and norm, or of all but one."""
 
     heading: str
     norm: str
@@ -53,39 +58,260 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column beside the first: `group` is its place in the page's groups, -1 in none."""
+
+    key: str
+    title: str
+    group: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """A whole table in words; `common` are remarks on every row, `notes` the numbered ones."""
 
     title: str
-    columns: Mapping[str, str]
+    columns: tuple[Column, ...]
+    groups: tuple[str, ...] = ()
     blocks: tuple[Block, ...]
     common: str
     notes: tuple[tuple[int, str], ...]
     remedies: tuple[str, ...]
+    venues: bool = False
+
+    @property
+    def width(self) -> int:
+        """How many columns there are, with the first, the venue and n."""
+        return len(self.columns) + 2 + self.venues
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """What stands on one line: a row for each group of columns; '' is the only one of a list."""
+
+    rows: Mapping[str, tuple[int, Row]]
+
+    @property
+    def lead(self) -> Row:
+        return next(iter(self.rows.values()))[1]
+
+    @property
+    def alike(self) -> tuple[object, ...]:
+        """What a row and its final checkpoint have in common."""
+        row = self.lead
+        return (row.method, row.rpat, row.variant, row.label)
 
 
 def lay_out(table: Table) -> Page:
     """Turn a table into words; computes nothing."""
-    common, numbered = _remarks(table.rows)
-    marked = emphasis(table)
-    blocks: dict[tuple[str, ...], list[tuple[int, Row]]] = {}
-    for i, row in enumerate(table.rows):
-        blocks.setdefault((row.dataset, row.source, row.norm, row.model), []).append((i, row))
+    shown = _measures(table)
+    groups = _groups(table)
+    names = list(groups)
+    common, numbered = _remarks(table.rows, {} if not groups else _group_of(table, groups))
+    blocks = [
+        Block(
+            heading=heading,
+            norm=entries[0].lead.norm,
+            lines=tuple(_lines(table, entries, shown, numbered)),
+        )
+        for heading, entries in _blocks(table, groups)
+    ]
+    columns = [
+        Column(key=_key(name, m), title=_column(m, table.robust), group=g if groups else -1)
+        for g, name in enumerate(names or [""])
+        for m in shown
+    ]
     return Page(
         title=table.title,
-        columns={m: _column(m, table.robust) for m in MEASURES},
-        blocks=tuple(
-            Block(
-                heading=_heading(rows[0][1], {row.checkpoint for _, row in rows}),
-                norm=rows[0][1].norm,
-                lines=tuple(_lines(rows, marked, numbered)),
-            )
-            for rows in blocks.values()
-        ),
+        columns=tuple(columns),
+        groups=tuple(groups.values()),
+        blocks=tuple(blocks),
         common=f"All rows: {', '.join(common)}." if common else "",
         notes=tuple((i, mark) for mark, i in numbered.items()),
         remedies=tuple(_remedies(table)),
+        venues=table.venues,
     )
+
+
+def venue(row: Row) -> str:
+    """Return where a row's method was published, as the paper prints it."""
+    return _venues().get((row.method, row.rpat), "Ours" if row.rpat else "")
+
+
+@cache
+def _venues() -> dict[tuple[str, bool], str]:
+    return {(row.method, row.rpat): row.venue for row in published.rows()}
+
+
+# ----------------------------------------------------------------- rows and columns
+
+
+def _measures(table: Table) -> list[str]:
+    """Return the measures that have a column; the paper's Tables 3 and 4 print no PGD-20."""
+    known = any(row.pgd20 or row.open for row in table.rows)
+    printed = any(row.paper and row.paper.pgd20 is not None for row in table.rows)
+    left_out = table.venues and not known and not printed
+    return [m for m in MEASURES if not (left_out and m == "pgd20")]
+
+
+def _groups(table: Table) -> dict[str, str]:
+    """Return the blocks of columns: key and title, in reading order."""
+    if not table.columns:
+        return {}
+    return {_group(row, table.columns): _group_title(row, table.columns) for row in table.rows}
+
+
+def _group(row: Row, columns: Sequence[str]) -> str:
+    parts = [str(getattr(row, name)) for name in columns]
+    return "/".join([*parts, *([row.source] if "dataset" in columns else [])])
+
+
+def _group_of(table: Table, groups: Mapping[str, str]) -> dict[int, str]:
+    return {i: groups[_group(row, table.columns)] for i, row in enumerate(table.rows)}
+
+
+def _group_title(row: Row, columns: Sequence[str]) -> str:
+    titles = {
+        "dataset": _dataset(row),
+        "norm": NORM_TITLES.get(row.norm, row.norm),
+        "model": MODEL_TITLES.get(row.model, row.model),
+        "rpat": "+ RPAT" if row.rpat else "without RPAT",
+        "checkpoint": row.checkpoint,
+    }
+    return ", ".join(titles[name] for name in columns)
+
+
+def _key(group: str, measure: str) -> str:
+    return f"{group}:{measure}" if group else measure
+
+
+def _blocks(table: Table, groups: Mapping[str, str]) -> Iterator[tuple[str, list[_Entry]]]:
+    """Yield each block's heading and its entries: what is not spread over columns sets it apart."""
+    spread = table.columns
+    kept = [k for k in ("dataset", "source", "norm", "model") if k not in spread]
+    if "dataset" in spread:
+        kept.remove("source")
+    blocks: dict[tuple[str, ...], list[tuple[int, Row]]] = {}
+    for i, row in enumerate(table.rows):
+        blocks.setdefault(tuple(getattr(row, k) for k in kept), []).append((i, row))
+    for rows in blocks.values():
+        kinds = set() if "checkpoint" in spread else {row.checkpoint for _, row in rows}
+        yield _heading(rows[0][1], kept, kinds), _entries(rows, spread)
+
+
+def _entries(rows: Sequence[tuple[int, Row]], spread: Sequence[str]) -> list[_Entry]:
+    if not spread:
+        return [_Entry(rows={"": pair}) for pair in rows]
+    lines: dict[tuple[object, ...], dict[str, tuple[int, Row]]] = {}
+    firsts: dict[tuple[object, ...], int] = {}
+    for i, row in rows:
+        same = (row.method, row.label if "rpat" not in spread else "")
+        first = firsts.setdefault(same, len(firsts))
+        key: tuple[object, ...] = (
+            first,
+            "rpat" not in spread and row.rpat,
+            firsts.setdefault(("variant", row.variant), len(firsts)),
+            "checkpoint" not in spread and row.checkpoint,
+        )
+        while _group(row, spread) in lines.setdefault(key, {}):
+            key = (*key, 0)  # rows that look alike in everything stand below each other
+        lines[key][_group(row, spread)] = (i, row)
+    return [_Entry(rows=lines[key]) for key in sorted(lines, key=_sortable)]
+
+
+def _sortable(key: tuple[object, ...]) -> tuple[str, ...]:
+    return tuple(f"{part:06d}" if isinstance(part, int) else str(part) for part in key)
+
+
+def _lines(
+    table: Table,
+    entries: Sequence[_Entry],
+    shown: Sequence[str],
+    numbered: Mapping[str, int],
+) -> list[Line]:
+    marked = emphasis(table)
+    lines: list[Line] = []
+    spread = table.columns
+    every = [row for entry in entries for _, row in entry.rows.values()]
+    bases = {row.method for row in every if not row.rpat}
+    both = len({row.checkpoint for row in every}) > 1 and "checkpoint" not in spread
+    above: _Entry | None = None
+    for entry in entries:
+        row = entry.lead
+        nested = row.rpat and row.method in bases and "rpat" not in spread
+        depth = int(nested and not row.label)
+        label = row.label or (
+            "+ RPAT"
+            if nested
+            else method_title(row.method) + " + RPAT" * (row.rpat and "rpat" not in spread)
+        )
+        variant = row.variant
+        if both and row.checkpoint == "final":
+            if above and _continues(above, entry):
+                depth, label, variant = depth + 1, "final", ""
+            else:
+                label += ", final"
+        lines.append(_own_line(table, entry, depth, label, variant, shown, numbered, marked))
+        lines += _paper_lines(table, entry, depth + 1, shown)
+        lines += _test_lines(table, entry, depth + 1, shown)
+        above = entry
+    return lines
+
+
+def _continues(above: _Entry, entry: _Entry) -> bool:
+    """Return whether an entry is the final checkpoint of the one above."""
+    one, other = above.lead, entry.lead
+    if list(above.rows) == list(entry.rows) == [""]:
+        return (one.group, one.data, *above.alike) == (other.group, other.data, *entry.alike)
+    return above.alike == entry.alike
+
+
+def _own_line(
+    table: Table,
+    entry: _Entry,
+    depth: int,
+    label: str,
+    variant: str,
+    shown: Sequence[str],
+    numbered: Mapping[str, int],
+    marked: Mapping[tuple[int, str], set[str]],
+) -> Line:
+    counts = list(dict.fromkeys(str(row.n) for _, row in entry.rows.values()))
+    n = counts[0] if len(counts) == 1 else "/".join(str(r.n) for _, r in entry.rows.values())
+    groups = {g: _group_title(row, table.columns) for g, (_, row) in entry.rows.items() if g}
+    notes = [
+        numbered[said]
+        for g, (_, row) in entry.rows.items()
+        for mark in row.marks
+        if (said := f"{groups[g]}: {mark}" if g else mark) in numbered
+    ]
+    cells = {
+        _key(g, m): _number(table, row, m) for g, (_, row) in entry.rows.items() for m in shown
+    }
+    return Line(
+        kind="row",
+        depth=depth,
+        label=label,
+        variant=variant,
+        notes=tuple(dict.fromkeys(notes)),
+        cells=cells | ({"venue": venue(entry.lead)} if table.venues else {}),
+        n=n,
+        marked={
+            _key(g, m): marked[i, m]
+            for g, (i, _) in entry.rows.items()
+            for m in shown
+            if (i, m) in marked
+        },
+    )
+
+
+def _number(table: Table, row: Row, measure: str) -> str:
+    """Return a cell's text: the number, starred where a test finds it, or the sign of a run."""
+    cell = row.cell(measure)
+    if cell is None and measure in row.open:
+        return UNICODE.states["running" if row.open[measure] == "running" else "queued"]
+    test = table.test(row, measure)
+    return number(cell) + "*" * bool(test and test.significant)
 
 
 def method_title(label: str) -> str:
@@ -111,81 +337,99 @@ def _column(measure: str, robust: str) -> str:
     return f"{TITLES[measure]} ({TITLES[robust]})" if based else TITLES[measure]
 
 
-def _heading(row: Row, checkpoints: Collection[str]) -> str:
+def _dataset(row: Row) -> str:
     facts = DATASETS.get(row.dataset)
     name = facts.title if facts else row.dataset
-    if row.source != "official":
-        name += f" ({row.source.replace('-', ' ')})"
-    model = MODEL_TITLES.get(row.model, row.model)
+    return name if row.source == "official" else f"{name} ({row.source.replace('-', ' ')})"
+
+
+def _heading(row: Row, kept: Collection[str], checkpoints: Collection[str]) -> str:
+    parts = [_dataset(row)] if "dataset" in kept else []
+    parts += [MODEL_TITLES.get(row.model, row.model)] if "model" in kept else []
+    parts += [NORM_TITLES.get(row.norm, row.norm)] if "norm" in kept else []
     kinds = " and ".join(kind for kind in ("best", "final") if kind in checkpoints)
-    return " · ".join(
-        (name, model, NORM_TITLES.get(row.norm, row.norm), f"{kinds or 'any'} checkpoint")
-    )
+    parts += [f"{kinds or 'any'} checkpoint"] if checkpoints else []
+    return " · ".join(parts)
 
 
-def _lines(
-    rows: Sequence[tuple[int, Row]],
-    marked: Mapping[tuple[int, str], set[str]],
-    numbered: Mapping[str, int],
-) -> list[Line]:
-    lines = []
-    bases = {row.method for _, row in rows if not row.rpat}
-    both = len({row.checkpoint for _, row in rows}) > 1
-    above: Row | None = None
-    for i, row in rows:
-        depth = int(row.rpat and row.method in bases)
-        label = "+ RPAT" if depth else method_title(row.method) + " + RPAT" * row.rpat
-        variant = row.variant
-        if both and row.checkpoint == "final":
-            if above and (above.group, above.data) == (row.group, row.data) and row.group:
-                depth, label, variant = depth + 1, "final", ""
-            else:
-                label += ", final"
-        lines.append(
-            Line(
-                kind="row",
-                depth=depth,
-                label=label,
-                variant=variant,
-                notes=tuple(numbered[mark] for mark in row.marks if mark in numbered),
-                cells={m: number(row.cell(m)) for m in MEASURES},
-                n=str(row.n),
-                marked={m: marked[i, m] for m in MEASURES if (i, m) in marked},
-            )
-        )
-        lines += _paper_lines(row, depth + 1)
-        above = row
-    return lines
-
-
-def _paper_lines(row: Row, depth: int) -> list[Line]:
-    if row.paper is None:
+def _paper_lines(table: Table, entry: _Entry, depth: int, shown: Sequence[str]) -> list[Line]:
+    """Return the printed numbers, bold and underlined as among all printed ones, and below them
+    the differences."""
+    beside = {g: row for g, (_, row) in entry.rows.items() if row.paper is not None}
+    if not beside:
         return []
     digits = {"mean": 3, "nrr": 3}
-    printed = {
-        m: DASH if value is None else f"{value:.{digits.get(m, 2)}f}"
-        for m, value in row.printed().items()
-    }
-    lines = [Line(kind="paper", depth=depth, label="paper", cells=printed)]
-    if row.diff:
-        diffs = {m: _difference(row.diff.get(m)) for m in MEASURES}
+    printed: dict[str, str] = {}
+    marked: dict[str, Collection[str]] = {}
+    for g, row in beside.items():
+        for m in shown:
+            value = row.printed()[m]
+            printed[_key(g, m)] = DASH if value is None else f"{value:.{digits.get(m, 2)}f}"
+            if value is not None and row.checkpoint == "best" and row.paper is not None:
+                marks = _printed_marks(row.paper.table).get((_identity(row.paper), m))
+                marked |= {_key(g, m): marks} if marks else {}
+    lines = [Line(kind="paper", depth=depth, label="paper", cells=printed, marked=marked)]
+    if any(row.diff for row in beside.values()):
+        diffs = {
+            _key(g, m): _difference((row.diff or {}).get(m), table.tolerance)
+            for g, row in beside.items()
+            for m in shown
+        }
         lines.append(Line(kind="diff", depth=depth, label="difference", cells=diffs))
     return lines
 
 
-def _difference(value: float | None) -> str:
+def _identity(row: Published) -> tuple[object, ...]:
+    return (row.dataset, row.norm, row.model, row.method, row.rpat, row.cutmix)
+
+
+@cache
+def _printed_marks(number_of_table: int) -> dict[tuple[tuple[object, ...], str], set[str]]:
+    """Return what is best and what RPAT did not improve among a table's printed numbers."""
+    known = [row for row in published.rows() if row.table == number_of_table]
+    rows = [
+        Row(
+            dataset=p.dataset, source="official", norm=p.norm, model=p.model, method=p.method,
+            rpat=p.rpat, checkpoint="best", robust="aa", n=1, clean=Cell(p.clean), aa=Cell(p.aa),
+            mean=Cell(p.mean), nrr=Cell(p.nrr), config={"data.cutmix": p.cutmix},
+        )
+        for p in known
+    ]  # fmt: skip
+    marked = emphasis(Table(rows=tuple(rows)))
+    return {(_identity(known[i]), m): marks for (i, m), marks in marked.items()}
+
+
+def _test_lines(table: Table, entry: _Entry, depth: int, shown: Sequence[str]) -> list[Line]:
+    cells = {}
+    for g, (_, row) in entry.rows.items():
+        for m in shown:
+            test = table.test(row, m)
+            if test is not None and test.corrected is not None:
+                cells[_key(g, m)] = p_text(test.corrected) + "*" * test.significant
+    return [Line(kind="test", depth=depth, label="p (Holm)", cells=cells)] if cells else []
+
+
+def _difference(value: float | None, tolerance: float) -> str:
     if value is None:
         return ""
     shown = round(value, 2) + 0.0  # no minus before a zero
-    return f"{shown:+.2f}" + (" !" if verdict(value) == "off" else "")
+    return f"{shown:+.2f}" + (" !" if verdict(value, tolerance) == "off" else "")
 
 
-def _remarks(rows: Sequence[Row]) -> tuple[list[str], dict[str, int]]:
-    """Split the marks: those of every row with runs, and the others, numbered as they appear."""
+def _remarks(rows: Sequence[Row], groups: Mapping[int, str]) -> tuple[list[str], dict[str, int]]:
+    """Split the marks: those of every row with runs, and the others, numbered as they appear.
+
+    Where groups of columns share a line, a remark names its group.
+    """
     ours = [row for row in rows if row.n]
     marks = list(dict.fromkeys(mark for row in ours for mark in row.marks))
     common = [m for m in marks if len(ours) > 1 and all(m in row.marks for row in ours)]
-    rest = [m for m in marks if m not in common]
+    rest = dict.fromkeys(
+        f"{groups[i]}: {mark}" if groups else mark
+        for i, row in enumerate(rows)
+        for mark in row.marks
+        if row.n and mark not in common
+    )
     return common, {mark: i for i, mark in enumerate(rest, start=1)}
 
 
@@ -197,7 +441,35 @@ def _remedies(table: Table) -> list[str]:
         named = " ".join(without[:3]) + (" …" if len(without) > 3 else "")
         found.append(f"Where AA is empty, `rpat eval {named} --attack aa` fills it.")
     if any(row.n == 0 for row in table.rows):
-        found.append("n 0: printed in the paper, no finished run here yet.")
-    if any(verdict(d) == "off" for row in table.rows for d in (row.diff or {}).values()):
-        found.append(f"! more than {TOLERANCE:g} points from the paper.")
+        known = all(row.paper for row in table.rows if row.n == 0)
+        where = "printed in the paper, " * known
+        found.append(f"n 0: {where}no finished run here yet.")
+        if table.suite:
+            found.append(f"`rpat suite run {table.suite} --fill --dry-run` lists what closes them.")
+    signs = {row.open[m] for row in table.rows for m in row.open if row.cell(m) is None}
+    if signs:
+        words = {"running": "running", "queued": "queued"}
+        said = [f"{UNICODE.states[s]} {words[s]}" for s in words if s in signs]
+        found.append(", ".join(said) + ".")
+    diffs = [d for row in table.rows for d in (row.diff or {}).values()]
+    if any(verdict(d, table.tolerance) == "off" for d in diffs):
+        found.append(f"! more than {table.tolerance:g} points from the paper.")
+    if len(diffs) > 0 and table.suite:
+        near = sum(verdict(d, table.tolerance) == "ok" for d in diffs)
+        found.append(
+            f"{near} of {len(diffs)} numbers within {table.tolerance:g} points of the paper's."
+        )
+    return found + _tests(table)
+
+
+def _tests(table: Table) -> list[str]:
+    """Name the tests that were done, and why others were not."""
+    found = []
+    if done := tests_done(table.tests):
+        found.append(f"Against the row without RPAT: {done}.")
+    reasons = dict.fromkeys(
+        test.reason.removesuffix(": no test") for test in table.tests.values() if test.reason
+    )
+    if reasons:
+        found.append(f"No test where: {', '.join(reasons)}.")
     return found

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 from typing import TextIO
 
+from rpat_tui.compare import verdict
+from rpat_tui.exports._origin import Exported
 from rpat_tui.table import MEASURES, Row, Table
 
 _KEYS = ("dataset", "source", "norm", "model", "method", "rpat", "checkpoint", "robust", "n")
+_NAMES = ("dataset", "source", "norm", "model", "method", "label", "variant", "checkpoint")
 
 
 def write(table: Table, out: TextIO) -> None:
@@ -15,21 +18,55 @@ def write(table: Table, out: TextIO) -> None:
     lines = csv.writer(out, lineterminator="\n")
     header = [*_KEYS, *(f"{m}{part}" for m in MEASURES for part in ("", "_std", "_n"))]
     header += ["variant", "group", "marks", "runs"]
+    if table.suite:
+        header += ["label", *(f"open_{m}" for m in MEASURES)]
     if table.paper:
-        header += [f"{kind}_{m}" for kind in ("paper", "diff") for m in MEASURES]
+        header += [f"{kind}_{m}" for kind in ("paper", "diff", "verdict") for m in MEASURES]
+    if table.tests:
+        header += [f"{kind}_{m}" for kind in ("test", "p_holm") for m in MEASURES]
+    if table.asked:
+        header += ["asked", "provenance", "provenance_row"]
     lines.writerow(header)
     for row in table.rows:
-        lines.writerow(_fields(row, table.paper))
+        lines.writerow(_fields(row, table))
 
 
-def _fields(row: Row, paper: bool) -> list[object]:
+def read(text: str) -> list[Exported]:
+    """Return the table of a file that `write` wrote."""
+    rows = list(csv.DictReader(text.splitlines()))
+    if not rows or not all(row.get("asked") for row in rows):
+        return []
+    cells: dict[str, str] = {}
+    for row in rows:
+        words = [row.get(key) or "" for key in _NAMES]
+        words += ["rpat"] * (row.get("rpat") == "true")
+        words += [(row.get("group") or "")[:8]]
+        name = ", ".join(filter(None, words))
+        for measure in MEASURES:
+            for part in ("", "_std", "_n"):
+                cells[f"{name}, {measure}{part}"] = row.get(f"{measure}{part}") or ""
+        cells[f"{name}, n"] = row.get("n") or ""
+    return [Exported(rows[0]["asked"], rows[0].get("provenance") or "", cells)]
+
+
+def _fields(row: Row, table: Table) -> list[object]:
     fields: list[object] = [getattr(row, key) for key in _KEYS]
     fields[_KEYS.index("rpat")] = "true" if row.rpat else "false"
     for measure in MEASURES:
         cell = row.cell(measure)
         fields += [cell.mean, cell.std, cell.n] if cell else [None, None, None]
     fields += [row.variant, row.group, "; ".join(row.marks), " ".join(row.runs)]
-    if paper:
+    if table.suite:
+        fields += [row.label, *(row.open.get(m) for m in MEASURES)]
+    if table.paper:
+        diff = row.diff or {}
         fields += [row.printed()[m] for m in MEASURES]
-        fields += [(row.diff or {}).get(m) for m in MEASURES]
+        fields += [diff.get(m) for m in MEASURES]
+        fields += [verdict(diff[m], table.tolerance) if m in diff else None for m in MEASURES]
+    if table.tests:
+        tests = [table.test(row, m) for m in MEASURES]
+        fields += [test and (test.name or test.reason) for test in tests]
+        fields += [test and test.corrected for test in tests]
+    if table.asked:
+        fields += [table.asked, table.stamp, row.stamp]
     return fields

@@ -3,26 +3,68 @@
 from __future__ import annotations
 
 import json
-from typing import TextIO
+from typing import Any, TextIO
 
+from rpat.errors import ConfigError
+from rpat_tui.compare import verdict
+from rpat_tui.exports._origin import Exported
+from rpat_tui.indented import indented
 from rpat_tui.table import MEASURES, Cell, Row, Table
 
 _KEYS = ("dataset", "source", "norm", "model", "method", "rpat", "checkpoint", "robust", "n")
 
 
 def write(table: Table, out: TextIO) -> None:
-    """Write the rows; a measure is its mean and spread in percent, or null."""
-    rows = [_row(row, table.paper) for row in table.rows]
-    out.write(json.dumps(rows, indent=2, allow_nan=False) + "\n")
+    """Write the rows; a measure is its mean and spread in percent, or null.
+
+    A suite's rows have its `label` and what is `open`; a table that says how it was made has
+    `provenance` in each row.
+    """
+    rows = [_row(row, table) for row in table.rows]
+    out.write(indented(rows, nan=False) + "\n")
 
 
-def _row(row: Row, paper: bool) -> dict[str, object]:
+def read(text: str) -> list[Exported]:
+    """Return the table of a file that `write` wrote."""
+    try:
+        rows = json.loads(text)
+        origins = [row.get("provenance") for row in rows]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(f"this is no table in JSON ({error})") from None
+    if not rows or not all(origins):
+        return []
+    cells: dict[str, str] = {}
+    for row in rows:
+        name = ", ".join(_named(row))
+        cells[f"{name}, n"] = str(row.get("n"))
+        for measure in MEASURES:
+            for part, value in (row.get(measure) or {"mean": None, "std": None}).items():
+                cells[f"{name}, {measure} {part}"] = "" if value is None else f"{value:.6f}"
+    return [Exported(origins[0]["asked"], origins[0]["sha256"], cells)]
+
+
+def _named(row: dict[str, Any]) -> list[str]:
+    """Return what tells a row from the others."""
+    words = [str(row.get(key, "")) for key in ("dataset", "source", "norm", "model", "method")]
+    words += ["rpat"] * bool(row.get("rpat"))
+    words += [row.get("label", ""), row.get("variant", ""), row.get("checkpoint", "")]
+    return [*filter(None, words), *([row["group"][:8]] if row.get("group") else [])]
+
+
+def _row(row: Row, table: Table) -> dict[str, object]:
     values: dict[str, object] = {key: getattr(row, key) for key in _KEYS}
     values |= {measure: _measure(row.cell(measure)) for measure in MEASURES}
     values |= {"variant": row.variant, "group": row.group}
     values |= {"marks": list(row.marks), "runs": list(row.runs)}
-    if paper:
-        values |= {"paper": _paper(row), "diff": _diff(row)}
+    if table.suite:
+        values |= {"label": row.label, "open": dict(row.open)}
+    if table.paper:
+        values |= {"paper": _paper(row), "diff": _diff(row), "verdict": _verdict(row, table)}
+    if table.tests:
+        values["tests"] = _tests(row, table)
+    if table.asked:
+        stamp = {"asked": table.asked, "sha256": table.stamp, "row": row.stamp}
+        values["provenance"] = stamp
     return values
 
 
@@ -41,3 +83,21 @@ def _paper(row: Row) -> dict[str, object] | None:
 
 def _diff(row: Row) -> dict[str, float] | None:
     return None if row.diff is None else {m: round(d, 6) for m, d in row.diff.items()}
+
+
+def _verdict(row: Row, table: Table) -> dict[str, str] | None:
+    if row.diff is None:
+        return None
+    return {m: verdict(d, table.tolerance) for m, d in row.diff.items()}
+
+
+def _tests(row: Row, table: Table) -> dict[str, dict[str, object]]:
+    """Return the tests against the row without RPAT: `p` is corrected, `reason` says why none."""
+    found: dict[str, dict[str, object]] = {}
+    for measure in MEASURES:
+        if (test := table.test(row, measure)) is not None:
+            found[measure] = {
+                "test": test.name, "n": list(test.n), "diff": test.diff, "t": test.t,
+                "df": test.df, "p": test.p, "p_holm": test.corrected, "reason": test.reason,
+            }  # fmt: skip
+    return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TextIO
 
-from rpat_tui.exports._layout import NO_RUN, NORM_TITLES, Block, Line, lay_out
-from rpat_tui.table import MEASURES, Table
+from rpat_tui.exports._layout import NO_RUN, NORM_TITLES, Block, Line, Page, lay_out
+from rpat_tui.exports._origin import Exported, named_cells, origin, parts
+from rpat_tui.table import Table
 
 _NORMS = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}
 _ESCAPES = {
@@ -26,31 +27,133 @@ _ESCAPES = {
     "·": r"$\cdot$",
     "\N{EN DASH}": "--",
     "…": r"\dots{}",
+    "●": r"$\bullet$",
+    "◌": r"$\circ$",
 }
+_BEGIN = r"""\documentclass{article}
+\usepackage[a4paper,landscape,margin=12mm]{geometry}
+\usepackage{booktabs,graphicx}
+\pagestyle{empty}
+\setlength{\parindent}{0pt}
+\begin{document}
+\small
+"""
+_FITTED = r"""\noindent\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%
+"""
+_END = "\\end{document}\n"
 
 
-def write(table: Table, out: TextIO) -> None:
-    """Write the tabular, its notes below it, and remedies as comments."""
-    if not table.rows:
+def write(table: Table, out: TextIO, *, standalone: bool = False) -> None:
+    """Write the tabular, its notes below it, and remedies as comments.
+
+    `standalone` writes a whole document around it, which compiles as it is.
+    """
+    if standalone:
+        out.write(_BEGIN)
+    if table.rows:
+        _write(table, out, standalone)
+    else:
         out.write(escape(NO_RUN) + "\n")
-        return
+    if standalone:
+        out.write(_END)
+
+
+def _write(table: Table, out: TextIO, standalone: bool) -> None:
     page = lay_out(table)
     if page.title:
         out.write(f"% {page.title}\n")
-    out.write("% needs \\usepackage{booktabs}\n")
+    if made := origin(table):
+        out.write(f"% {made}\n")
+    if not standalone:
+        out.write("% needs \\usepackage{booktabs}\n")
     out.write("".join(f"% {remedy}\n" for remedy in page.remedies))
-    out.write(f"\\begin{{tabular}}{{l{'r' * len(MEASURES)}r}}\n\\toprule\n")
-    out.write(" & ".join(["Method", *map(escape, page.columns.values()), "$n$"]) + " \\\\\n")
+    fitted = standalone and page.groups
+    if fitted:
+        out.write(_FITTED)
+    out.write(f"\\begin{{tabular}}{{l{'l' * page.venues}{'r' * len(page.columns)}r}}\n\\toprule\n")
+    out.write(_header(page))
     for block in page.blocks:
-        out.write(f"\\midrule\n\\multicolumn{{{len(MEASURES) + 2}}}{{l}}")
-        out.write(f"{{\\textit{{{_heading(block)}}}}} \\\\\n")
+        out.write("\\midrule\n")
+        if block.heading:
+            out.write(f"\\multicolumn{{{page.width}}}{{l}}")
+            out.write(f"{{\\textit{{{_heading(block)}}}}} \\\\\n")
         for line in block.lines:
-            cells = [_label(line), *(_cell(line, m) for m in MEASURES), line.n]
+            venue = [escape(line.cells.get("venue", ""))] * page.venues
+            cells = [_label(line), *venue, *(_cell(line, c.key) for c in page.columns), line.n]
             out.write(" & ".join(cells).rstrip() + " \\\\\n")
-    out.write("\\bottomrule\n\\end{tabular}\n")
+    out.write("\\bottomrule\n\\end{tabular}\n" + "}\n" * bool(fitted))
     notes = [f"\\textsuperscript{{({number})}} {escape(note)}" for number, note in page.notes]
+    notes += [
+        escape(said)
+        for said in page.remedies
+        if said.startswith(("Against", "No test", "!", "●", "◌"))
+    ]
     for note in [escape(page.common)] * bool(page.common) + notes:
         out.write(f"\\par{{\\footnotesize {note}\\par}}\n")
+
+
+def _header(page: Page) -> str:
+    """Return the titles of the columns, under those of their groups."""
+    above = ""
+    if page.groups:
+        size = len(page.columns) // len(page.groups)
+        first = 2 + page.venues
+        titles = [f"\\multicolumn{{{size}}}{{c}}{{{escape(title)}}}" for title in page.groups]
+        starts = [first + i * size for i in range(len(titles))]
+        rules = [f"\\cmidrule(lr){{{start}-{start + size - 1}}}" for start in starts]
+        lead = ["", *[""] * page.venues]
+        above = " & ".join([*lead, *titles, ""]).rstrip() + f" \\\\\n{' '.join(rules)}\n"
+    titles = [*["Venue"] * page.venues, *(escape(column.title) for column in page.columns)]
+    return above + " & ".join(["Method", *titles, "$n$"]) + " \\\\\n"
+
+
+def read(text: str) -> list[Exported]:
+    """Return the tables of a file that `write` wrote, whatever stands around them."""
+    return [Exported(asked, stamp, _cells(body)) for asked, stamp, body in parts(text)]
+
+
+def _cells(body: str) -> dict[str, str]:
+    inner = body.partition(r"\begin{tabular}")[2].partition(r"\end{tabular}")[0]
+    rows = [
+        line.strip().removesuffix(r"\\").strip()
+        for line in inner.splitlines()
+        if line.rstrip().endswith(r"\\")
+    ]
+    heads = next((i for i, row in enumerate(rows) if row.startswith("Method &")), None)
+    if heads is None:
+        return {}
+    titles = [_plain(cell) for cell in re.split(r"(?<!\\)&", rows[heads])[1:]]
+    groups = re.findall(r"\\multicolumn\{(\d+)\}\{c\}\{(.*?)\}(?= &| *$)", "".join(rows[:heads]))
+    names = [_plain(name) for size, name in groups for _ in range(int(size))]
+    shift = titles.index("Venue") + 1 if "Venue" in titles else 0
+    titles[shift : shift + len(names)] = [
+        f"{name} {title}" for name, title in zip(names, titles[shift:], strict=False)
+    ]
+    told: list[tuple[int, str, list[str]]] = []
+    for row in rows[heads + 1 :]:
+        if found := re.match(r"\\multicolumn\{\d+\}\{l\}\{(.*)\}$", row):
+            told.append((-1, _plain(found[1]), []))
+            continue
+        label, *cells = re.split(r"(?<!\\)&", row)
+        indent = re.match(r"\s*\\hspace\{(\d+)em\}", label)
+        depth = int(indent[1]) if indent else 0
+        told.append((depth, _plain(label), [_plain(cell) for cell in cells]))
+    return named_cells(titles, told)
+
+
+def _plain(text: str) -> str:
+    """Return what a reader sees of a cell, without marks of notes."""
+    text = text.replace("$n$", "n")
+    text = re.sub(r"\\textsuperscript\{[^{}]*\}|\\hspace\{[^{}]*\}", "", text)
+    while (
+        less := re.sub(r"\\(?:textbf|underline|textit|texttt)\{([^{}]*)\}", r"\1", text)
+    ) != text:
+        text = less
+    for shown, written in sorted(_ESCAPES.items(), key=lambda pair: -len(pair[1])):
+        text = text.replace(written, shown)
+    for shown, written in _NORMS.items():
+        text = text.replace(written, NORM_TITLES[shown])
+    return text.strip()
 
 
 def escape(text: str) -> str:
@@ -72,8 +175,8 @@ def _label(line: Line) -> str:
     return text + "".join(f"\\textsuperscript{{({n})}}" for n in line.notes)
 
 
-def _cell(line: Line, measure: str) -> str:
-    text, marks = escape(line.cells[measure]), line.marked.get(measure, ())
+def _cell(line: Line, key: str) -> str:
+    text, marks = escape(line.cells.get(key, "")), line.marked.get(key, ())
     if "underline" in marks:
         text = f"\\underline{{{text}}}"
     if "bold" in marks:

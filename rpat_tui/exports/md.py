@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from rpat_tui.exports._layout import NO_RUN, Line, lay_out
-from rpat_tui.table import MEASURES, Table
+from rpat_tui.exports._layout import NO_RUN, Line, Page, lay_out
+from rpat_tui.exports._origin import Exported, named_cells, origin, parts
+from rpat_tui.table import Table
+
+_INDENT = "&nbsp;&nbsp;"
 
 
 def write(table: Table, out: TextIO) -> None:
@@ -17,12 +21,17 @@ def write(table: Table, out: TextIO) -> None:
     page = lay_out(table)
     if page.title:
         out.write(f"**{_escape(page.title)}**\n\n")
-    out.write(_row(["Method", *page.columns.values(), "n"]))
-    out.write("| :-- |" + " --: |" * (len(MEASURES) + 1) + "\n")
+    if made := origin(table):
+        out.write(f"<!-- {made} -->\n\n")
+    out.write(_row([*_heads(page), "n"]))
+    out.write("| :-- |" + " :-- |" * page.venues + " --: |" * (len(page.columns) + 1) + "\n")
     for block in page.blocks:
-        out.write(_row([f"**{_escape(block.heading)}**", *[""] * (len(MEASURES) + 1)]))
+        if block.heading:
+            out.write(_row([f"**{_escape(block.heading)}**", *[""] * (page.width - 1)]))
         for line in block.lines:
-            out.write(_row([_label(line), *(_cell(line, m) for m in MEASURES), line.n]))
+            venue = [_escape(line.cells.get("venue", ""))] * page.venues
+            cells = (_cell(line, column.key) for column in page.columns)
+            out.write(_row([_label(line), *venue, *cells, line.n]))
     if page.common:
         out.write(f"\n{_escape(page.common)}\n")
     for number, note in page.notes:
@@ -31,19 +40,67 @@ def write(table: Table, out: TextIO) -> None:
         out.write(f"\n{remedy}\n")
 
 
+def read(text: str) -> list[Exported]:
+    """Return the tables of a file that `write` wrote, whatever stands around them."""
+    return [Exported(asked, stamp, _cells(body.splitlines())) for asked, stamp, body in parts(text)]
+
+
+def _cells(lines: Sequence[str]) -> dict[str, str]:
+    grid = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
+        for line in _first_table(lines)
+    ]
+    if len(grid) < 2:
+        return {}
+    titles = [_plain(cell) for cell in grid[0][1:]]
+    told = []
+    for first, *rest in grid[2:]:
+        depth = -1 if first.startswith("**") and not any(rest) else first.count(_INDENT)
+        told.append((depth, _plain(first), [_plain(cell) for cell in rest]))
+    return named_cells(titles, told)
+
+
+def _first_table(lines: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of the first table."""
+    begun = False
+    for line in lines:
+        if line.lstrip().startswith("|"):
+            begun = True
+            yield line
+        elif begun:
+            return
+
+
+def _plain(text: str) -> str:
+    """Return what a reader sees of a cell, without marks of notes."""
+    text = re.sub(r"<sup>[^<]*</sup>", "", text).replace("<br>", " ").replace(_INDENT, "")
+    text = re.sub(r"</?ins>|(?<!\\)\*+", "", text)
+    return re.sub(r"\\(.)", r"\1", text).strip()
+
+
+def _heads(page: Page) -> list[str]:
+    titles = [
+        f"{_escape(page.groups[c.group])}<br>{c.title}" if c.group >= 0 else c.title
+        for c in page.columns
+    ]
+    return ["Method", *["Venue"] * page.venues, *titles]
+
+
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |\n"
 
 
 def _label(line: Line) -> str:
-    text = "&nbsp;&nbsp;" * line.depth + _escape(line.label)
+    text = _INDENT * line.depth + _escape(line.label)
     if line.variant:
         text += f" ({_escape(line.variant)})"
     return text + "".join(f"<sup>({n})</sup>" for n in line.notes)
 
 
-def _cell(line: Line, measure: str) -> str:
-    text, marks = line.cells[measure], line.marked.get(measure, ())
+def _cell(line: Line, key: str) -> str:
+    text, marks = line.cells.get(key, ""), line.marked.get(key, ())
+    if text.endswith("*"):
+        text = text[:-1] + "\\*"
     if "underline" in marks:
         text = f"<ins>{text}</ins>"
     if "bold" in marks:

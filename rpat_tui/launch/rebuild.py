@@ -10,6 +10,7 @@ from rpat_tui.home import Home
 from rpat_tui.launch.locks import held, holder
 from rpat_tui.launch.reconcile import reconcile
 from rpat_tui.store import db as database
+from rpat_tui.store import measured
 from rpat_tui.store.belonging import renew
 
 
@@ -34,6 +35,7 @@ def rebuild(home: Home) -> tuple[int, list[str]]:
             with held(home.ingest_lock):
                 found = renew(home, db)
             reconcile(home, db)
+            measured.keep(db)
     return found
 
 

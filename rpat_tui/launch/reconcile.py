@@ -21,11 +21,13 @@ from rpat_tui.launch.attend import FULL
 from rpat_tui.launch.locks import held
 from rpat_tui.launch.stuck import Watch
 from rpat_tui.launch.verdict import Evidence, judge
-from rpat_tui.store import findings, queries
+from rpat_tui.store import measured, queries
 from rpat_tui.store.db import transaction
 from rpat_tui.store.ingest import ingest
 from rpat_tui.store.queue import FINAL, move
 
+KEEPING = 0.2
+"""Seconds in which what tables report is kept up to date; the rest waits for the next call."""
 LEAVE = 30.0
 """Seconds that a trainer may take from its last word to its end before that word counts."""
 
@@ -53,6 +55,7 @@ def reconcile(
             if time.monotonic() > deadline:
                 return False
             settle(home, db, run, watch)
+        measured.keep(db, until=min(deadline, time.monotonic() + KEEPING))
     return True
 
 
@@ -85,6 +88,8 @@ def settle(
     if verdict.state == "failed":
         retry(db, run["n"], attempt)
     if verdict.state in FINAL or _epoch(db, run["n"]) > run["epoch"]:
+        from rpat_tui.store import findings  # a command that finds nothing new needs no rules
+
         findings.judge(db, queries.subject_of(db, run["n"]))
 
 

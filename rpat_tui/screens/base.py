@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import ActiveBinding, Binding, BindingType
 from textual.content import Content
+from textual.css.query import NoMatches
 from textual.geometry import Region
 from textual.screen import Screen
 from textual.widget import Widget
@@ -16,8 +17,10 @@ from textual.widgets import Footer
 from rpat.errors import RpatError
 from rpat_tui.acts import ACTS, Act
 from rpat_tui.screens.ask import Ask, Line
+from rpat_tui.screens.border import LEAST, STEP, Border
 from rpat_tui.store import queries, queue
 from rpat_tui.widgets.bar import Bar
+from rpat_tui.widgets.keyed import Keyed
 
 if TYPE_CHECKING:
     from rpat_tui.app import RpatApp
@@ -53,7 +56,7 @@ def retitle(pane: Widget, title: str | Content) -> None:
         pane.refresh(Region(-shift.x, -shift.y, pane.outer_size.width, 1))
 
 
-class Page(Screen[None]):
+class Page(Keyed, Screen[None]):
     """A screen between bar and footer whose data are renewed when the database has changed.
 
     Panes with the class `pane` are framed where there is room; the frame of the focused one is
@@ -63,6 +66,8 @@ class Page(Screen[None]):
     TITLE_WORD: ClassVar[str] = ""
     AUTO_FOCUS = ""
     """Each screen names its own pane: the first widget may be a line that is not shown yet."""
+    BORDER: ClassVar[Border | None] = None
+    """The border that `<` and `>` move."""
 
     @property
     def rpat(self) -> RpatApp:
@@ -84,6 +89,17 @@ class Page(Screen[None]):
         for _, name in known:
             self.set_class(name in fitting, name)
 
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """The keys of now; those that were remapped stay in their place at the foot."""
+        found = super().active_bindings
+        if not self.app._keymap:
+            return found
+        places = [self.focused, self, self.app]
+        ids = [getattr(b, "id", None) for place in places for b in getattr(place, "BINDINGS", ())]
+        order = {name: i for i, name in enumerate(ids) if name}
+        return dict(sorted(found.items(), key=lambda item: order.get(item[1].binding.id or "", -1)))
+
     def body(self) -> ComposeResult:
         """Yield what lies between bar and footer."""
         raise AssertionError("a screen says what it shows")
@@ -102,10 +118,14 @@ class Page(Screen[None]):
             return []
         return await self.rpat.reader.read(lambda db: queries.runs(db, numbers=numbers))
 
-    async def on_screen_resume(self) -> None:
+    def on_screen_resume(self) -> None:
         """Show fresh data whenever the screen comes to the front."""
         self.rpat.show_bar(self)
-        await self.told(self.renew())
+        self.aside(self.renew())
+
+    def aside(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do work that reads beside the keys, which go on while a database does not answer."""
+        self.run_worker(self.told(work), exclusive=False)
 
     async def told(self, work: Awaitable[T]) -> T | None:
         """Wait for work that reads; where that is not possible, say why in the bar."""
@@ -114,11 +134,50 @@ class Page(Screen[None]):
         except RpatError as error:
             self.rpat.say_in_bar(str(error))
             return None
+        except NoMatches:
+            if self.app.is_running and self.is_attached:
+                raise
+            return None  # the window is being closed, and its panes have gone first
+
+    # ----------------------------------------------------------------- sizes
+
+    def border_is_shown(self) -> bool:
+        """Return whether the panes at the border are both in sight."""
+        return not any(
+            name == "-narrow" or name == "-one" or name.startswith("-zoom") for name in self.classes
+        )
+
+    def fit_border(self) -> None:
+        """Give the panes the widths that are remembered, where both are in sight."""
+        if self.BORDER is not None:
+            kept = self.rpat.remembered.get(self.CONTEXT, "border", 0)
+            self.BORDER.fit(self, kept if kept and self.border_is_shown() else None)
+
+    def action_border(self, by: int) -> None:
+        """Move the border to the left or to the right, and remember it."""
+        border = self.BORDER
+        if border is None or not self.border_is_shown():
+            self.app.notify("one pane is shown: there is no border to move", severity="warning")
+            return
+        wider = by if border.left else -by
+        width = border.width(self) + STEP * wider
+        width = max(min(width, self.app.size.width - LEAST), LEAST)
+        self.rpat.remembered.put(self.CONTEXT, "border", width)
+        self.fit_border()
+
+    def action_sizes(self) -> None:
+        """Put the border back."""
+        self.rpat.remembered.put(self.CONTEXT, "border", None)
+        self.fit_border()
 
     # ----------------------------------------------------------------- acts
 
-    async def action_act(self, name: str) -> None:
+    def action_act(self, name: str) -> None:
         """Carry an act out on the chosen runs, or say why not."""
+        self.aside(self.act(name))
+
+    async def act(self, name: str) -> None:
+        """The same, awaited."""
         act, rows = ACTS[name], await self.told(self.rows()) or []
         if self.rpat.readonly:
             self.app.notify(f"{act.title}: this window is read-only", severity="warning")

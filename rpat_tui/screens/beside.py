@@ -10,7 +10,6 @@ from typing import Any
 from rich.text import Text
 
 from rpat_tui import sheet
-from rpat_tui.charts import palette
 from rpat_tui.charts.grid import ASCII, cut
 from rpat_tui.contrast import Contrast, Group
 from rpat_tui.launch.differences import word
@@ -21,16 +20,15 @@ LINES = "━┅┉╍"
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the texts look: for a dark or a light background, in Unicode or ASCII."""
+    """How the texts look: in the colours of the theme, in Unicode or ASCII."""
 
-    dark: bool
+    colours: Sequence[str]
     ascii_only: bool
     states: Mapping[str, str]
 
     def colour(self, letter: str) -> str:
         """Return the colour of a group."""
-        colours = palette.DARK if self.dark else palette.LIGHT
-        return colours[(ord(letter) - ord("A")) % len(colours)]
+        return self.colours[(ord(letter) - ord("A")) % len(self.colours)]
 
     def plain(self, text: str) -> str:
         """Write a text with the signs that the terminal has."""

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from rich.text import Text
@@ -18,6 +18,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.message import Message
+from textual.screen import Screen
 from textual.widgets import Static
 
 from rpat.errors import RpatError
@@ -29,12 +30,15 @@ from rpat_tui.contrast import MOST, RULE_TITLES, RULES, Contrast, Group, contras
 from rpat_tui.launch.differences import differences
 from rpat_tui.screens import beside
 from rpat_tui.screens.base import Page, retitle
+from rpat_tui.screens.border import BORDER_KEYS, Border
 from rpat_tui.screens.diffing import FullDiff
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.saving import save
 from rpat_tui.store import curves, kin
 from rpat_tui.store.queue import name_of
 from rpat_tui.widgets.chart import ChartWidget
+from rpat_tui.widgets.colours import series_colours
+from rpat_tui.widgets.keyed import Keyed
 from rpat_tui.widgets.plane import PlaneWidget
 
 METRICS = {
@@ -83,7 +87,7 @@ class Seen:
     """Whether each group holds all seeds that there are."""
 
 
-class Groups(VerticalScroll, can_focus=True):
+class Groups(Keyed, VerticalScroll, can_focus=True):
     """The list of groups, with a cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -119,6 +123,12 @@ class Groups(VerticalScroll, can_focus=True):
         self.post_message(self.Toggled(self.at))
 
 
+def _size_panes(screen: Screen[Any], width: int | None) -> None:
+    """Give the left column a width; None is the one of the CSS."""
+    columns = None if width is None else f"{width} 1fr 1fr"
+    screen.query_one("#panes").styles.grid_columns = columns
+
+
 class CompareScreen(Page):
     """Groups, curves, plane, configs and results; one pane at a time where there is little room."""
 
@@ -131,7 +141,7 @@ class CompareScreen(Page):
         #panes > * { height: 1fr; width: 1fr; }
         #curves, #plane { row-span: 2; }
         #strip { display: none; height: 1; padding: 0 1; color: $text-muted; }
-        #panes > * { border: round $panel; border-title-color: $text-muted; }
+        #panes > * { border: round $border-blurred; border-title-color: $text-muted; }
         #groups, #config, #results { padding: 0 1; }
         #panes > *:focus { border: round $primary; border-title-color: $foreground; }
         #groups Static, #config Static { text-wrap: nowrap; text-overflow: ellipsis; }
@@ -146,7 +156,7 @@ class CompareScreen(Page):
         &.-narrow #panes > *:focus { border: none; }
         &.-narrow #strip, &.-one #strip { display: block; }
         &.-narrow #panes.-pair { grid-size: 1 2; grid-rows: 8 1fr; }
-        &.-narrow #panes.-pair > #results { border-top: solid $panel; }
+        &.-narrow #panes.-pair > #results { border-top: solid $border-blurred; }
         &.-one #panes > .-here { display: block; }
     }
     """
@@ -168,7 +178,10 @@ class CompareScreen(Page):
         Binding("z", "zoom", "zoom", show=False),
         Binding("T", "app.mode('table')", "table", show=False),
         Binding("escape", "app.previous", "back", show=False),
+        *BORDER_KEYS,
     ]
+
+    BORDER = Border("#groups", left=True, size=_size_panes)
 
     def __init__(self) -> None:
         super().__init__()
@@ -274,7 +287,7 @@ class CompareScreen(Page):
 
     def _show(self) -> None:
         look = beside.Look(
-            dark=self.app.current_theme.dark, ascii_only=self.rpat.glyphs.name == "ascii",
+            colours=series_colours(self.app), ascii_only=self.rpat.glyphs.name == "ascii",
             states=self.rpat.glyphs.states,
         )  # fmt: skip
         seen, made = self.seen, self.seen.made
@@ -372,11 +385,11 @@ class CompareScreen(Page):
         """Show the cursor elsewhere."""
         self._show()
 
-    async def on_groups_toggled(self, event: Groups.Toggled) -> None:
+    def on_groups_toggled(self, event: Groups.Toggled) -> None:
         """Leave a group out, or bring it back."""
         if event.at < len(self.seen.groups):
             self.left_out ^= {self.seen.groups[event.at].key}
-            await self.renew()
+            self.aside(self.renew())
 
     def on_chart_widget_crosshair_moved(self, event: ChartWidget.CrosshairMoved) -> None:
         """Show on the plane where the groups were at that epoch."""
@@ -389,6 +402,7 @@ class CompareScreen(Page):
 
     def on_resize(self, event: events.Resize) -> None:
         """Lay the results out for the new width."""
+        self.fit_border()
         self.call_after_refresh(self._show)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
@@ -424,6 +438,7 @@ class CompareScreen(Page):
     def action_zoom(self) -> None:
         """Give the focused pane the whole screen, or take it back."""
         self.toggle_class("-one")
+        self.fit_border()
         self.call_after_refresh(self._show)
 
     def action_metric(self) -> None:
@@ -436,19 +451,22 @@ class CompareScreen(Page):
             self.chart.reset_limits()
             self.run_worker(self.renew(), exclusive=False)
 
-    async def action_rule(self) -> None:
+    def action_rule(self) -> None:
         """Read the results by the next rule."""
         self.rule = RULES[(RULES.index(self.rule) + 1) % len(RULES)]
         self.query_one(PlaneWidget).reset_limits()
-        await self.renew()
+        self.aside(self.renew())
 
     def action_keys_shown(self) -> None:
         """Show all keys of the configs, or those that differ."""
         self.every_key = not self.every_key
         self._show()
 
-    async def action_full_diff(self) -> None:
+    def action_full_diff(self) -> None:
         """Show everything in which the group at the cursor differs from the first one."""
+        self.aside(self._read_full_diff())
+
+    async def _read_full_diff(self) -> None:
         groups = self.seen.made.groups
         if len(groups) < 2:
             self.app.notify("two groups are needed: mark runs on screen 1", severity="warning")

@@ -53,9 +53,9 @@ class Compose(Page):
         #side { width: 1fr; height: 1fr; }
         #summary, #verdict { padding: 0 1; scrollbar-size: 1 1; }
         #summary { height: 1fr; }
-        #verdict { height: auto; max-height: 45%; border-top: solid $panel; }
+        #verdict { height: auto; max-height: 45%; border-top: solid $border-blurred; }
         &.-wide .pane {
-            border: round $panel; border-title-color: $text-muted;
+            border: round $border-blurred; border-title-color: $text-muted;
             &:focus-within { border: round $primary; border-title-color: $foreground; }
         }
         #summary:focus, #verdict:focus { background-tint: $foreground 5%; }
@@ -72,6 +72,7 @@ class Compose(Page):
         &.-narrow.-plan #what { display: none; }
     }
     """
+    FIXED = ("stay",)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "queue(False)", "queue", priority=True),
         Binding("ctrl+t", "queue(True)", "on top", priority=True, tooltip="queue in front"),
@@ -122,7 +123,7 @@ class Compose(Page):
 
     def on_mount(self) -> None:
         """Begin once the fields are there."""
-        self.call_after_refresh(self._begin)
+        self.call_after_refresh(lambda: self.aside(self._begin()))
 
     async def _begin(self) -> None:
         """Fill the form, and show what it comes to."""

@@ -17,9 +17,11 @@ from rpat.knobs import show
 from rpat_tui.charts.chart import Marker, Series
 from rpat_tui.screens.aspects import overview
 from rpat_tui.screens.base import Page, act_bindings
+from rpat_tui.screens.border import BORDER_KEYS, Border
 from rpat_tui.screens.failure import failure_text
 from rpat_tui.store import curves, queries
 from rpat_tui.widgets.chart import ChartWidget
+from rpat_tui.widgets.keyed import Keyed
 
 CHARTS = {
     "accuracy": ("test/clean_acc", "test/pgd_acc"),
@@ -28,9 +30,10 @@ CHARTS = {
 }
 
 
-class Scroll(VerticalScroll, can_focus=True):
+class Scroll(Keyed, VerticalScroll, can_focus=True):
     """Facts that are moved by the same keys as everything else."""
 
+    CONTEXT = "facts"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "scroll_down", "down", show=False),
         Binding("k,up", "scroll_up", "up", show=False),
@@ -45,10 +48,12 @@ class Detail(Page):
     Detail {
         #charts { width: 3fr; }
         #facts { width: 2fr; min-width: 36; }
-        #summary, #settings { padding: 0 1; scrollbar-size-vertical: 1; scrollbar-color: $panel;
+        #summary, #settings { padding: 0 1; scrollbar-size-vertical: 1;
+                              scrollbar-color: $border-blurred;
                               scrollbar-background: $background; }
         #summary { height: auto; max-height: 60%; }
-        #settings { height: 1fr; border-top: solid $panel; border-title-color: $text-muted; }
+        #settings { height: 1fr; border-top: solid $border-blurred;
+                    border-title-color: $text-muted; }
         #text, #config { height: auto; }
         ChartWidget { height: 1fr; }
         .plot { height: 1fr; }
@@ -56,7 +61,7 @@ class Detail(Page):
                 display: none; }
         #card.-open { display: block; }
         &.-wide .pane {
-            border: round $panel; border-title-color: $text-muted;
+            border: round $border-blurred; border-title-color: $text-muted;
             &:focus-within { border: round $primary; border-title-color: $foreground; }
         }
         &.-narrow #charts { width: 1fr; display: none; }
@@ -76,8 +81,11 @@ class Detail(Page):
         Binding("c", "clone", "new one like this", show=False),
         Binding("tab", "pane(1)", "next pane", show=False),
         Binding("shift+tab", "pane(-1)", "pane before", show=False),
+        *BORDER_KEYS,
         Binding("y", "copy", "copy"),
     ]
+
+    BORDER = Border("#facts")
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -107,6 +115,10 @@ class Detail(Page):
             self.query_one("#summary").focus()
         else:
             self.query(ChartWidget).first().focus()
+
+    def on_resize(self) -> None:
+        """Fit the panes to the new width."""
+        self.fit_border()
 
     def chosen(self) -> Sequence[int]:
         """Return the run."""

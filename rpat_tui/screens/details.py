@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from rpat.knobs import show
+from rpat_tui.glyphs import figure
 from rpat_tui.store import queries
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
@@ -26,9 +27,11 @@ def describe_run(db: sqlite3.Connection, n: int) -> Text:
     if row["reason"]:
         text.append(f"{row['state']}: {row['reason']}\n", style="yellow")
     if row["best_pgd"] is not None:
-        gap = (row["pgd"] or 0) - row["best_pgd"]
         text.append(f"best PGD {row['best_pgd']:.1f} @{row['best_epoch']}   ")
-        text.append(f"last {row['pgd'] or 0:.1f}   gap {gap:+.1f}\n")
+        text.append(f"last {figure(row['pgd'])}")
+        if row["pgd"] is not None:
+            text.append(f"   gap {row['pgd'] - row['best_pgd']:+.1f}")
+        text.append("\n")
     for e in sorted(queries.evaluations(db, n), key=_rank)[:6]:
         text.append(_result(e) + "\n")
     for f in queries.findings(db, n)[:4]:

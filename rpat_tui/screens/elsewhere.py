@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 from textual.screen import Screen
 
-from rpat_tui.screens.keys import key_name, key_rows
+from rpat_tui.screens.keys import key_rows, sign
 from rpat_tui.screens.modes import PLACES
 
 PANES = {
@@ -23,16 +24,19 @@ MOST = 3
 """Places that are named."""
 
 
-def where(key: str, screen: Screen[Any]) -> str:
-    """Return one line about where a key works; '' for a key that works nowhere."""
-    name = key_name(key)
+def where(key: str, screen: Screen[Any], keymap: Mapping[str, str]) -> str:
+    """Return one line about where a key works; '' for a key that works nowhere.
+
+    `keymap` are the keys in force that differ from those of the code.
+    """
+    name = sign(key)
     places = {TITLES[mode]: place for mode, place in PLACES.items()} | PANES
     found = []
     for title, (module, kind) in places.items():
         owner = getattr(import_module(module), kind)
         if isinstance(screen, owner):
             continue
-        for keys, what in key_rows(owner):
+        for keys, what in key_rows(owner, keymap):
             if name in keys.split(" "):
                 found.append(f"{what}, in {title}")
     return f"{name} does nothing here: {'; '.join(found[:MOST])}" if found else ""

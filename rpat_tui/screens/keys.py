@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from rich.table import Table
@@ -19,7 +20,7 @@ class Keys(ModalScreen[None]):
     Keys { align: center middle; background: $background 60%; }
     Keys > .box { width: 78; max-width: 98%; height: 90%; border: round $primary; padding: 0 1;
                   background: $surface; }
-    Keys VerticalScroll { scrollbar-size-vertical: 1; scrollbar-color: $panel;
+    Keys VerticalScroll { scrollbar-size-vertical: 1; scrollbar-color: $border-blurred;
                           scrollbar-background: $surface; }
     Keys Input { height: 1; border: none; padding: 0; }
     """
@@ -74,39 +75,45 @@ def groups(screen: Screen[Any]) -> list[tuple[str, list[tuple[str, str]]]]:
             kinds.add(type(widget))
             places.append((_name(type(widget)), widget))
     places.append(("everywhere", screen.app))
-    return [(title, rows) for title, owner in places if (rows := key_rows(type(owner)))]
+    keymap = screen.app._keymap
+    return [(title, rows) for title, owner in places if (rows := key_rows(type(owner), keymap))]
 
 
-def _name(kind: type) -> str:
-    return {
-        "RunTable": "the list",
-        "ChartWidget": "the chart",
-        "PaperTable": "the cells",
-        "About": "the details",
-        "Scroll": "the facts",
-        "Groups": "the groups",
-        "PlaneWidget": "the plane",
-    }.get(kind.__name__, kind.__name__)
+TITLES = {
+    "list": "the list", "chart": "the chart", "text": "the text", "cells": "the cells",
+    "groups": "the groups", "about": "the details", "facts": "the facts", "plane": "the plane",
+}  # fmt: skip
 
 
-def key_rows(kind: Any) -> list[tuple[str, str]]:
-    """Return the keys that a screen, a pane or the app binds, each with what it does."""
+def _name(kind: Any) -> str:
+    return TITLES.get(getattr(kind, "CONTEXT", ""), str(kind.__name__))
+
+
+def key_rows(kind: Any, keymap: Mapping[str, str] = {}) -> list[tuple[str, str]]:
+    """Return the keys that a screen, a pane or the app has now, each with what it does.
+
+    `keymap` are the keys in force that differ from those of the code, by the names of actions.
+    """
     rows = []
     for binding in kind.BINDINGS:
         if isinstance(binding, Binding) and binding.description:
-            shown = " ".join(
-                key_name(key) for key in (binding.key_display or binding.key).split(",")
-            )
-            rows.append((shown, binding.tooltip or binding.description))
+            keys = keymap.get(binding.id or "") or binding.key
+            shown = " ".join(sign(key) for key in str(keys).split(","))
+            rows.append((shown, str(binding.tooltip or binding.description)))
     return rows
 
 
-def key_name(name: str) -> str:
-    """Return what people call a key."""
+def sign(name: str) -> str:
+    """Return a key as people write it: `/` for slash, `alt+<` for alt+less_than_sign."""
+    *before, last = name.strip().split("+")
+    return "+".join([*before, _sign(last)])
+
+
+def _sign(name: str) -> str:
     signs = {
         "slash": "/", "question_mark": "?", "colon": ":", "grave_accent": "`",
         "left_square_bracket": "[", "right_square_bracket": "]", "plus": "+", "minus": "-",
         "equals_sign": "=", "less_than_sign": "<", "greater_than_sign": ">", "full_stop": ".",
-        "comma": ",",
+        "comma": ",", "asterisk": "*",
     }  # fmt: skip
-    return signs.get(name.strip(), name.strip())
+    return signs.get(name, name)

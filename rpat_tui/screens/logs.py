@@ -49,7 +49,7 @@ class LogsScreen(Page):
     LogsScreen #head { height: 1; padding: 0 1; color: $text-muted; }
     LogsScreen #page { height: 1fr; padding: 0 1; }
     LogsScreen.-wide #head { display: none; }
-    LogsScreen.-wide #page { border: round $panel; border-title-color: $text-muted; }
+    LogsScreen.-wide #page { border: round $border-blurred; border-title-color: $text-muted; }
     LogsScreen.-wide #page:focus-within { border: round $primary;
                                           border-title-color: $foreground; }
     LogsScreen #card { height: auto; max-height: 10; padding: 0 1; border: round $error;
@@ -123,7 +123,10 @@ class LogsScreen(Page):
             else:
                 self.tail.open(at.output)
         shown = f"attempt {self.attempt} of {len(attempts)}" if attempts else "not started yet"
-        what = "what it reported (o: printed)" if self.journal else "what it printed (o: reported)"
+        key = self.rpat.key_of("logs.source")
+        what = f"what it reported ({key}: printed)"
+        if not self.journal:
+            what = f"what it printed ({key}: reported)"
         head = f"{row['id']} {row['method']}  {row['state']}  {shown}  {what}"
         self._head(head)
         home = self.rpat.home
@@ -139,17 +142,17 @@ class LogsScreen(Page):
         self.query_one("#head", Static).update(text, layout=False)
         retitle(self.query_one("#page"), text)
 
-    async def action_attempt(self, by: int) -> None:
+    def action_attempt(self, by: int) -> None:
         """Show another attempt's output."""
         self.attempt = max(1, self.attempt + by)
         if self.n is not None:
-            await self.told(self._open())
+            self.aside(self._open())
 
-    async def action_source(self) -> None:
+    def action_source(self) -> None:
         """Show what the run printed in the place of what it reported, or the other way round."""
         self.journal = not self.journal
         if self.n is not None:
-            await self.told(self._open())
+            self.aside(self._open())
 
     def action_follow(self) -> None:
         """Follow the end, or stay."""

@@ -31,9 +31,9 @@ class QueueScreen(Page):
     AUTO_FOCUS = "OptionList"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
     DEFAULT_CSS = """
-    QueueScreen .pane { padding: 0 1; border-top: solid $panel;
+    QueueScreen .pane { padding: 0 1; border-top: solid $border-blurred;
                         border-title-color: $text-muted; }
-    QueueScreen.-wide .pane { border: round $panel; }
+    QueueScreen.-wide .pane { border: round $border-blurred; }
     QueueScreen.-wide .pane:focus-within { border: round $primary;
                                            border-title-color: $foreground; }
     QueueScreen #machine { height: auto; max-height: 14; }
@@ -45,13 +45,13 @@ class QueueScreen(Page):
     QueueScreen OptionList:focus { border: none; }
     QueueScreen OptionList > .option-list--option-highlighted,
     QueueScreen OptionList:focus > .option-list--option-highlighted {
-        background: $primary 30%; color: $foreground;
+        background: $block-cursor-blurred-background; color: $foreground;
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *act_bindings(
-            "up",
-            "down",
+            "earlier",
+            "later",
             "first",
             "last",
             "pause",
@@ -113,7 +113,8 @@ class QueueScreen(Page):
                 self.menu.highlighted = 0
         head = f"Queue  {len(rows)} open"
         if queue.ALL in held:
-            head += f"   on hold{': ' + held[queue.ALL] if held[queue.ALL] else ''} (P releases)"
+            head += f"   on hold{': ' + held[queue.ALL] if held[queue.ALL] else ''}"
+            head += f" ({self.rpat.key_of('queue.drain')} releases)"
         elif held:
             head += f"   on hold: {', '.join(held)}"
         if ahead.total is not None:
@@ -127,10 +128,10 @@ class QueueScreen(Page):
     def _title(self, text: str) -> None:
         retitle(self.query_one("#open"), text)
 
-    async def on_resize(self, event: events.Resize) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         """Lay the lines out for the new width."""
         if self.is_current:
-            await self.told(self.renew())
+            self.aside(self.renew())
 
     def action_move(self, by: int) -> None:
         """Move the cursor."""

@@ -19,15 +19,20 @@ from rpat_tui.charts.chart import Marker, Series
 from rpat_tui.charts.palette import Palette
 from rpat_tui.home import Home
 from rpat_tui.keeping import labels
+from rpat_tui.remembered import Remembered
 from rpat_tui.screens.ask import Line as AskLine
 from rpat_tui.screens.aspects import PAGES, brief, tabs
 from rpat_tui.screens.base import Page, act_bindings, retitle
+from rpat_tui.screens.border import BORDER_KEYS, Border
 from rpat_tui.screens.pick import Pick
 from rpat_tui.store import curves
+from rpat_tui.store.filters import compile_filter
 from rpat_tui.store.queue import name_of
 from rpat_tui.store.rows import Line
 from rpat_tui.store.window import SORTS, Query
 from rpat_tui.widgets.chart import ChartWidget
+from rpat_tui.widgets.columns import COLUMNS, DEFAULT
+from rpat_tui.widgets.keyed import Keyed
 from rpat_tui.widgets.runtable import RunTable
 
 METRICS: dict[str, tuple[str, ...]] = {
@@ -45,15 +50,18 @@ METRICS: dict[str, tuple[str, ...]] = {
 OVERLAY = {"accuracy": ("test/pgd_acc",), "logit MSE": ("test/logit_mse",)}
 """Of several runs a chart shows one curve each."""
 
+MOST_MARKS = 500
+"""Marks that are remembered."""
+
 TITLES = {"accuracy": "PGD accuracy"}
 """What such a chart is called where the choice says more than is shown."""
 
 
-class About(VerticalScroll, can_focus=True):
+class About(Keyed, VerticalScroll, can_focus=True):
     """Pages about the run at the cursor; left and right turn them."""
 
     DEFAULT_CSS = """
-    About { scrollbar-size-vertical: 1; scrollbar-color: $panel;
+    About { scrollbar-size-vertical: 1; scrollbar-color: $border-blurred;
             scrollbar-background: $background; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -82,7 +90,7 @@ class RunsScreen(Page):
         &.-empty #welcome { display: block; }
         &.-empty #table { height: 2; }
         #plot { height: 3fr; }
-        #details { height: 2fr; min-height: 8; padding: 0 1; border-top: solid $panel;
+        #details { height: 2fr; min-height: 8; padding: 0 1; border-top: solid $border-blurred;
                    border-title-color: $text-muted; border-title-background: $background; }
         #about { height: auto; min-height: 100%; }
         &.-narrow #side { display: none; width: 1fr; }
@@ -94,7 +102,7 @@ class RunsScreen(Page):
         &.-zoom-details #plot { display: none; }
         &.-zoom-details #details { height: 1fr; }
         &.-wide .pane, &.-broad .pane {
-            border: round $panel; border-title-color: $text-muted;
+            border: round $border-blurred; border-title-color: $text-muted;
             &:focus-within { border: round $primary; border-title-color: $foreground; }
         }
         &.-wide #head, &.-broad #head { display: none; }
@@ -119,12 +127,22 @@ class RunsScreen(Page):
         Binding("z", "zoom", "this pane alone", show=False),
         Binding("tab", "pane(1)", "next pane", show=False),
         Binding("shift+tab", "pane(-1)", "pane before", show=False),
-        Binding("full_stop", "page(1)", "next page of the details", key_display=".", show=False),
+        Binding(
+            "full_stop",
+            "page(1)",
+            "next page",
+            key_display=".",
+            show=False,
+            tooltip="next page of the details",
+        ),
         Binding("comma", "page(-1)", "page before", key_display=",", show=False),
         Binding("y", "copy", "copy", show=False),
         Binding("L", "app.mode('logs')", "log", show=False),
         Binding("escape", "clear", "take the filter away", show=False),
+        Binding("o", "columns", "choose and order columns", show=False),
+        *BORDER_KEYS,
     ]
+    BORDER = Border("#side")
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,9 +151,10 @@ class RunsScreen(Page):
         self.palette = Palette()
         self.at: Line | None = None
         self.totals = ""
-        self.found = (0, 0)
+        self.found: tuple[int, int] | None = None
         self.page = next(iter(PAGES))
         self.described: tuple[int | None, str] = (None, "")
+        self._drawing, self._outdated = False, False
 
     # ----------------------------------------------------------------- layout
 
@@ -151,7 +170,7 @@ class RunsScreen(Page):
                     thread=self.rpat.reader.thread,
                     id="table",
                 )
-                yield Static(_welcome(), id="welcome", markup=False)
+                yield Static(_welcome(self.rpat.key_of), id="welcome", markup=False)
                 yield Static("", id="brief", markup=False)
             with Vertical(id="side"):
                 with Vertical(id="plot", classes="pane"):
@@ -176,12 +195,35 @@ class RunsScreen(Page):
         return self.query_one(About)
 
     def on_mount(self) -> None:
-        """Show the list."""
+        """Show the list as it was left."""
+        self.query_of_list = recalled(self.rpat.remembered)
+        none: list[object] = []
+        kept = [str(name) for name in self.rpat.remembered.get("runs", "columns", none)]
+        if "id" in kept and all(name in COLUMNS for name in kept):
+            self.table.columns = tuple(kept)
+        metric = self.rpat.remembered.get("runs", "metric", self.metric)
+        self.metric = metric if metric in METRICS else self.metric
+        if self.query_of_list.where:
+            self._open_line(self.query_of_list.where)
         self._list()
         self.table.focus()
+        if marks := self.rpat.remembered.get("runs", "marks", none):
+            self.run_worker(self._mark_again(marks), exclusive=False)
+
+    async def _mark_again(self, marks: list[object]) -> None:
+        """Mark the runs that were, as far as they are still there."""
+        numbers = [n for n in marks if type(n) is int and 0 < n < 1 << 63]
+        there = await self.told(self.rpat.reader.read(lambda db: existing(db, numbers)))
+        if there and not self.table.marked:
+            self.table.mark(there)
+
+    def on_resize(self) -> None:
+        """Fit the panes to the new width."""
+        self.fit_border()
 
     def _list(self, *, keep: bool = True) -> None:
         q = self.query_of_list
+        keep_in_mind(self.rpat.remembered, q)
         self.table.show(
             self.rpat.reader.store.listing(q), sort=q.sort, descending=q.descending,
             means=q.group_seeds, keep=keep,
@@ -202,8 +244,8 @@ class RunsScreen(Page):
 
     def _head(self) -> None:
         where = self.query_of_list.where
-        shown, every = self.found
-        text = f"Runs {shown:,} of {every:,}" + (f"   /{where}" if where else "")
+        counted = "…" if self.found is None else "{:,} of {:,}".format(*self.found)
+        text = f"Runs {counted}" + (f"   /{where}" if where else "")
         text += "   archived" if self.query_of_list.archived else ""
         if text != self.totals:
             self.totals = text
@@ -214,17 +256,23 @@ class RunsScreen(Page):
         """Say why nothing new is shown."""
         there = self.rpat.home.exists()
         self.set_class(not there, "-empty")
-        self.rpat.say_in_bar(event.text if there else "no runs yet: n composes the first one")
+        key = self.rpat.key_of("runs.compose")
+        none = f"no runs yet: {key} composes the first one"
+        self.rpat.say_in_bar(event.text if there else none)
 
-    async def on_run_table_cursor_moved(self, event: RunTable.CursorMoved) -> None:
+    def on_run_table_cursor_moved(self, event: RunTable.CursorMoved) -> None:
         """Follow the cursor with chart and details."""
         self.at = event.line
         self.rpat.run_at_cursor = self._numbers()[-1] if event.line else None
-        await self._draw()
+        self.aside(self._draw())
 
-    async def on_run_table_marked(self, event: RunTable.Marked) -> None:
+    def on_run_table_marked(self, event: RunTable.Marked) -> None:
         """Overlay the marked runs."""
         self.rpat.marked = event.runs
+        self.rpat.remembered.put("runs", "marks", list(event.runs[:MOST_MARKS]) or None)
+        self.aside(self._draw_everywhere())
+
+    async def _draw_everywhere(self) -> None:
         await self._draw()
         front = self.app.screen
         if front is not self and isinstance(front, Page):
@@ -266,7 +314,14 @@ class RunsScreen(Page):
         return (*marked, *own)
 
     async def _draw(self) -> None:
-        await self.told(self._read_and_draw())
+        """Draw what is chosen; what was chosen meanwhile is drawn right after, once."""
+        self._outdated = True
+        while self._outdated and not self._drawing:
+            self._outdated, self._drawing = False, True
+            try:
+                await self.told(self._read_and_draw())
+            finally:
+                self._drawing = False
 
     async def _read_and_draw(self) -> None:
         numbers, chosen = self._numbers(), self.metric
@@ -320,6 +375,7 @@ class RunsScreen(Page):
     def _show_metric(self, name: str | None) -> None:
         if name is not None:
             self.metric = name
+            self.rpat.remembered.put("runs", "metric", name)
             self.run_worker(self._draw(), exclusive=False)
 
     # ----------------------------------------------------------------- keys
@@ -344,8 +400,8 @@ class RunsScreen(Page):
         self.table.focus()
 
     def _filter(self, text: str, *, quiet: bool) -> None:
-        from rpat_tui.store.filters import compile_filter
-
+        if text.startswith("@"):
+            text = self.rpat.remembered.filters().get(text[1:], text)
         try:
             compile_filter(text)
         except ConfigError as error:
@@ -359,11 +415,30 @@ class RunsScreen(Page):
 
     def filter_by(self, where: str) -> None:
         """Show the runs that another screen is about; escape takes the filter away."""
+        self._open_line(where)
+        self._filter(where, quiet=False)
+        self.table.focus()
+
+    def _open_line(self, where: str) -> None:
         line = self.query_one("#filter", Input)
         line.value = where
         line.set_class(bool(where), "-open")
-        self._filter(where, quiet=False)
-        self.table.focus()
+
+    def action_columns(self) -> None:
+        """Choose and order the columns."""
+        from rpat_tui.screens.arrange import Arrange
+
+        self.app.push_screen(Arrange(self.table.columns), self._arrange)
+
+    def _arrange(self, columns: tuple[str, ...] | None) -> None:
+        if columns is not None:
+            self.table.choose(columns)
+            kept = None if columns == DEFAULT else list(columns)
+            self.rpat.remembered.put("runs", "columns", kept)
+
+    def sort_by(self, column: str) -> None:
+        """Sort by a column; the same again reverses."""
+        self._sort(column)
 
     def action_clear(self) -> None:
         """Close the filter line and take the filter away."""
@@ -412,24 +487,27 @@ class RunsScreen(Page):
         to = (here + by) % len(panes)
         self.set_class(to > 0, "-chart")
         self.remove_class("-zoom-list", "-zoom-side", "-zoom-plot", "-zoom-details")
+        self.fit_border()
         panes[to].focus()
 
     def action_zoom(self) -> None:
         """Give the focused pane the whole screen, or take it back."""
         if self.table.has_focus:
             self.toggle_class("-zoom-list")
+            self.fit_border()
             return
         on = not self.has_class("-zoom-side")
         self.set_class(on, "-zoom-side")
         self.set_class(on and self.chart.has_focus, "-zoom-plot")
         self.set_class(on and self.details.has_focus, "-zoom-details")
+        self.fit_border()
 
     def action_page(self, by: int) -> None:
         """Show another page about the run."""
         names = list(PAGES)
         self.page = names[(names.index(self.page) + by) % len(names)]
         retitle(self.details, Content.from_markup(tabs(self.page)))
-        self.run_worker(self._draw(), exclusive=False)
+        self.aside(self._draw())
 
     def action_clone(self) -> None:
         """Compose a run like the one at the cursor."""
@@ -437,18 +515,55 @@ class RunsScreen(Page):
             self.rpat.compose_like(self.at.members[-1])
 
 
-def _welcome() -> Text:
-    """Return what a home without runs says: how one begins."""
-    text = Text("No runs yet: n composes the first one.\n\n")
+def _welcome(key_of: Callable[[str], str]) -> Text:
+    """Return what a home without runs says: how one begins, with the keys in force."""
+    compose = key_of("runs.compose")
+    text = Text(f"No runs yet: {compose} composes the first one.\n\n")
     for key, said in (
-        ("n", "a form; the data set digits needs no GPU"),
-        ("?", "every key of this screen"),
-        ("ctrl+p", "every action by its name"),
-        ("q", "leaves; runs go on without this window"),
+        (compose, "a form; the data set digits needs no GPU"),
+        (key_of("everywhere.keys"), "every key of this screen"),
+        (key_of("everywhere.command-palette"), "every action by its name"),
+        (key_of("everywhere.leave"), "leaves; runs go on without this window"),
     ):
         text.append(f"  {key:<8}", style="bold").append(f"{said}\n")
     text.append("\nrpat tui --demo shows this window with replayed recordings.", style="dim")
     return text
+
+
+def recalled(kept: Remembered) -> Query:
+    """Return the list as it was left; what is not understood any more is as in a new home."""
+    where = kept.get("runs", "where", "")
+    try:
+        compile_filter(where)
+        q = Query(where=where, sort=kept.get("runs", "sort", "id"))
+    except ConfigError:
+        q = Query()
+    none: list[object] = []
+    folds = kept.get("runs", "unfolded", none)
+    pairs = [tuple(f) for f in folds if isinstance(f, list) and len(f) == 2]
+    return dataclasses.replace(
+        q,
+        descending=kept.get("runs", "descending", True),
+        group_seeds=kept.get("runs", "group_seeds", False),
+        archived=kept.get("runs", "archived", False),
+        unfolded=frozenset(p for p in pairs if all(isinstance(x, str) for x in p)),
+    )
+
+
+def keep_in_mind(kept: Remembered, q: Query) -> None:
+    """Remember how the list is looked at; what is as in a new home is forgotten."""
+    new = Query()
+    for name in ("where", "sort", "descending", "group_seeds", "archived"):
+        value = getattr(q, name)
+        kept.put("runs", name, None if value == getattr(new, name) else value)
+    kept.put("runs", "unfolded", [list(group) for group in sorted(q.unfolded)] or None)
+
+
+def existing(db: Any, numbers: Sequence[int]) -> list[int]:
+    """Return those runs that are there, in their order."""
+    marks = ",".join("?" * len(numbers))
+    there = {n for (n,) in db.execute(f"select n from runs where n in ({marks})", numbers)}
+    return [n for n in numbers if n in there]
 
 
 def _tag(home: Home, db: Any, n: int, text: str) -> str:

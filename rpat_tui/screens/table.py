@@ -53,11 +53,11 @@ class TableScreen(Page):
         #head { height: 1; padding: 0 1; color: $text-muted; }
         #both { height: 1fr; }
         #left { height: 1fr; width: 1fr; padding: 0 1; }
-        #aside { height: 4; padding: 0 1; border-top: solid $panel; scrollbar-size: 1 1;
+        #aside { height: 4; padding: 0 1; border-top: solid $border-blurred; scrollbar-size: 1 1;
                  border-title-color: $text-muted; }
         #cell { height: auto; }
         &.-wide #left, &.-broad #left, &.-broad #aside {
-            border: round $panel; border-title-color: $text-muted;
+            border: round $border-blurred; border-title-color: $text-muted;
         }
         &.-wide #left:focus-within, &.-broad #left:focus-within {
             border: round $primary; border-title-color: $foreground;
@@ -223,8 +223,11 @@ class TableScreen(Page):
         """Let Mean and NRR rest on AutoAttack or on PGD-20."""
         self._ask(robust="pgd20" if self.ask.robust == "aa" else "aa")
 
-    async def action_narrow(self) -> None:
+    def action_narrow(self) -> None:
         """Ask what to keep: a data set, a norm, a network, a method."""
+        self.aside(self._ask_what_to_keep())
+
+    async def _ask_what_to_keep(self) -> None:
         try:
             found = await self.rpat.reader.read(kin.facets)
         except RpatError as error:
@@ -253,8 +256,11 @@ class TableScreen(Page):
         if shown:
             self._ask(measures=tuple(m for m in MEASURES if m in shown))
 
-    async def action_fill(self, everything: bool) -> None:
+    def action_fill(self, everything: bool) -> None:
         """Say what would be queued so that nothing is missing, and queue it when told to."""
+        self.aside(self._ask_to_fill(everything))
+
+    async def _ask_to_fill(self, everything: bool) -> None:
         if self.rpat.readonly:
             self.app.notify("fill: this window is read-only", severity="warning")
             return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -11,8 +13,10 @@ from pathlib import Path
 from rpat.errors import StoreError
 from rpat_tui.home import Home
 
-LATEST = "m006_the_list_of_runs"
+LATEST = "m009_views_for_sql"
 """The newest migration: known without importing sqlite-utils."""
+PATIENCE = 30
+"""Seconds that a writer waits for another one."""
 
 
 @contextmanager
@@ -42,13 +46,24 @@ def opened(home: Home, *, heal: bool = True) -> Iterator[sqlite3.Connection]:
 def opened_readonly(home: Home) -> Iterator[sqlite3.Connection]:
     """Open an existing database without writing to it."""
     with explained(home):
-        place = f"{home.database.as_uri()}?mode=ro"
+        place = readonly_address(home.database)
         with closing(sqlite3.connect(place, uri=True, isolation_level=None)) as db:
             from rpat_tui.store import belonging
 
             with suppress(sqlite3.OperationalError):  # an older schema knows no facts
                 belonging.refuse_stranger(home, db)
             yield db
+
+
+def readonly_address(path: Path) -> str:
+    """Return the address of a database that is only read.
+
+    In a folder that takes no file, SQLite reads a database that nobody has open only if it is told
+    that nobody will write to it.
+    """
+    alone = not path.with_name(f"{path.name}-wal").exists()
+    fixed = "&immutable=1" if alone and not os.access(path.parent, os.W_OK) else ""
+    return f"{path.as_uri()}?mode=ro{fixed}"
 
 
 def file_of(home: Home) -> tuple[int, int] | None:
@@ -68,12 +83,15 @@ def explained(home: Home) -> Iterator[None]:
     except sqlite3.Error as error:
         raise StoreError(_explain(error, home.path)) from error
     except OSError as error:
-        raise StoreError(f"home {home.path}: {error.strerror} ({error.filename})") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(_explain(sqlite3.OperationalError("full"), home.path)) from error
+        where = f" ({error.filename})" if error.filename else ""
+        raise StoreError(f"home {home.path}: {error.strerror}{where}") from error
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Connect with the pragmas that every writer needs; transactions are explicit."""
-    db = sqlite3.connect(path, timeout=30, isolation_level=None)
+    db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     db.execute("pragma journal_mode = wal")
     db.execute("pragma synchronous = normal")
     db.execute("pragma foreign_keys = on")
@@ -91,6 +109,29 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
             db.execute("rollback")
         raise
     db.execute("commit")
+
+
+@contextmanager
+def hurried(db: sqlite3.Connection) -> Iterator[None]:
+    """Let no statement of a block wait long for another writer."""
+    db.execute("pragma busy_timeout = 50")
+    try:
+        yield
+    finally:
+        db.execute(f"pragma busy_timeout = {PATIENCE * 1000}")
+
+
+@contextmanager
+def snapshot(db: sqlite3.Connection) -> Iterator[None]:
+    """Let several reads see one state of the database, whatever is written meanwhile."""
+    if db.in_transaction:
+        yield
+        return
+    db.execute("begin")
+    try:
+        yield
+    finally:
+        db.execute("rollback")
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
@@ -120,6 +161,8 @@ def _explain(error: sqlite3.Error, place: Path) -> str:
     text = str(error)
     if "full" in text:
         return f"home {place}: the disk is full; free some space, nothing is lost"
+    if "disk I/O" in text:
+        return f"home {place}: the disk refuses ({text}): it may be full or failing"
     if "locked" in text:
         return f"home {place}: the database is busy; try again"
     if "malformed" in text or "not a database" in text:

@@ -364,3 +364,227 @@ create trigger pulse_of_gone_tags after delete on tags {_BEAT};;
 create trigger pulse_of_standings after insert on standings {_BEAT};;
 create trigger pulse_of_gone_standings after delete on standings {_BEAT};;
 """
+
+
+@migrations()
+def m007_the_numbers_of_tables(db: Database) -> None:
+    """What tables report of each run, so that one of 10,000 runs need not work it out again.
+
+    `reported` follows from evaluations, epochs' numbers and configs (`store.measured`); a run
+    that is on the list `stale` has to be worked out anew. `flat_configs` has the config of a
+    group, one key a line. A newer rule for what is reported must put every run on the list.
+    """
+    for statement in _M007.split(";;"):
+        if statement.strip():
+            db.execute(statement)
+
+
+_SUBJECT = (
+    "select p.n from runs j join runs p on p.uid = coalesce(j.parent, j.uid) "
+    "where p.kind = 'train' and j.n = {}.run"
+)
+_SERIES = "(select {} from series where id = {}.series)"
+
+
+def _stale(name: str, event: str, runs: str, when: str = "") -> str:
+    condition = f"when {when} " if when else ""
+    return (
+        f"create trigger reported_{name} {event} {condition}"
+        f"begin insert or ignore into stale {runs}; end;;"
+    )
+
+
+def _stale_by_epochs(name: str, event: str, row: str) -> str:
+    named = _SERIES.format("name", row)
+    return _stale(
+        name, f"{event} on latest_best", f"select {_SERIES.format('run', row)}",
+        f"{named} like '%/clean_acc' or {named} like '%/pgd_acc'",
+    )  # fmt: skip
+
+
+_M007 = f"""
+create table reported (
+    run integer not null references runs (n) on delete cascade,
+    asked text not null,
+    clean real,
+    pgd20 real,
+    aa real,
+    marks text not null,
+    primary key (run, asked)
+) strict, without rowid;;
+create table stale (run integer primary key references runs (n) on delete cascade) strict;;
+create table flat_configs (group_key text primary key, lines text not null)
+    strict, without rowid;;
+insert into stale select n from runs where kind = 'train';;
+{_stale("of_new_evaluations", "after insert on evaluations", _SUBJECT.format("new"))}
+{
+    _stale(
+        "of_changed_evaluations",
+        "after update on evaluations",
+        f"{_SUBJECT.format('new')} union {_SUBJECT.format('old')}",
+    )
+}
+{_stale("of_gone_evaluations", "after delete on evaluations", _SUBJECT.format("old"))}
+{
+    _stale(
+        "of_new_runs",
+        "after insert on runs",
+        "values (new.n)",
+        "new.kind = 'train' and exists (select 1 from runs where parent = new.uid)",
+    )
+}
+{
+    _stale(
+        "of_changed_runs",
+        "after update of uid, kind, parent, norm, config, imported, group_key, "
+        "epoch, epochs on runs",
+        "select n from runs where kind = 'train' and uid in (new.uid, new.parent, old.parent)",
+        "(new.uid, new.kind, new.parent, new.norm, new.config, new.imported, new.group_key, "
+        "new.epoch, new.epochs) is not (old.uid, old.kind, old.parent, old.norm, old.config, "
+        "old.imported, old.group_key, old.epoch, old.epochs)",
+    )
+}
+{
+    _stale(
+        "of_gone_jobs",
+        "before delete on runs",
+        "select n from runs where kind = 'train' and uid = old.parent",
+    )
+}
+{_stale_by_epochs("of_new_epochs", "after insert", "new")}
+{_stale_by_epochs("of_changed_epochs", "after update", "new")}
+{_stale_by_epochs("of_gone_epochs", "after delete", "old")}
+create trigger flat_configs_of_changed_runs after update of config, group_key on runs
+    when (new.config, new.group_key) is not (old.config, old.group_key)
+    begin delete from flat_configs where group_key in (new.group_key, old.group_key); end;;
+create trigger flat_configs_of_gone_runs after delete on runs
+    when not exists (select 1 from runs where group_key = old.group_key)
+    begin delete from flat_configs where group_key = old.group_key; end;;
+"""
+
+
+@migrations()
+def m009_views_for_sql(db: Database) -> None:
+    """Views of version 1: what people who know only SQL, and Datasette, are promised.
+
+    Their columns never change; what must change gets a view of version 2 beside them. What the
+    columns mean is written in `views.py`.
+    """
+    for statement in _M009.split(";;"):
+        if statement.strip():
+            db.execute(statement)
+
+
+def _time(column: str) -> str:
+    return f"strftime('%Y-%m-%dT%H:%M:%SZ', {column}, 'unixepoch')"
+
+
+# A job stands for the run that it is about; one about a file, or about a run that is not here,
+# for itself. Written with `or`, so that a search for one run finds its jobs by their parent.
+_ABOUT = """(
+    (j.n = r.n and not exists (select 1 from runs q where q.uid = j.parent)) or j.parent = r.uid
+)"""
+
+# Results are made with windows, not groups: a condition on the run then reaches the innermost
+# tables.
+_M009 = f"""
+create view v1_runs as
+select r.id as run, r.name, r.kind, r.state, r.reason, r.archived,
+    r.method, r.rpat, r.lam, r.dataset, r.source, r.norm,
+    json_extract(r.config, '$.threat.epsilon') as epsilon,
+    r.model, json_extract(r.config, '$.mode') as mode, r.seed, r.epoch, r.epochs,
+    s.clean, s.pgd, s.logit_mse, s.loss, s.best_pgd, s.best_epoch,
+    {_time("r.created")} as created, {_time("r.started")} as started, {_time("r.ended")} as ended,
+    r.ended - r.started as seconds, r.device, r.attempt as attempts,
+    (select group_concat(tag, ',') from (
+        select tag from tags where tags.run = r.n order by tag)) as tags,
+    r.note, r.sweep, (select p.id from runs p where p.uid = r.parent) as parent,
+    r.group_key as seed_group, r.uid, r.config
+from runs r left join standings s on s.run = r.n;;
+
+create view v1_metrics as
+select r.id as run, s.name, p.epoch, p.step, p.value
+from runs r join series s on s.run = r.n join points p on p.series = s.id;;
+
+create view v1_summaries as
+select r.id as run, s.name, b.epoch as last_epoch, b.value as last,
+    b.max_value as highest, b.max_epoch as highest_epoch,
+    b.min_value as lowest, b.min_epoch as lowest_epoch, b.points
+from runs r join series s on s.run = r.n join latest_best b on b.series = s.id;;
+
+create view v1_evaluations as
+select r.id as run, j.id as job, e.checkpoint, e.network, e.epoch, e.attack, e.norm, e.epsilon,
+    e.steps, e.step_size, e.restarts, e.clean, e.robust, e.n as images, e.of_n as of_images,
+    e.split, e.selected_on, e.differs, e.note, e.state, e.seed, e.dtype, e.weights,
+    {_time("e.t")} as at
+from runs r join runs j on {_ABOUT} join evaluations e on e.run = j.n;;
+
+create view v1_results as
+select m.run, r.method, r.rpat, r.lam, r.dataset, r.norm, r.model, r.seed,
+    r.group_key as seed_group, m.checkpoint, m.network, m.epoch, m.clean, m.pgd20, m.aa,
+    (m.clean + m.aa) / 2 as mean,
+    case when m.clean + m.aa > 0 then 2 * m.clean * m.aa / (m.clean + m.aa)
+        else m.clean + m.aa end as nrr,
+    m.images, m.selected_on
+from (
+    select run, checkpoint, network, epoch, row_number() over same as line,
+        coalesce(
+            max(clean) filter (where attack = 'pgd') over same, max(clean) over same
+        ) as clean,
+        max(robust) filter (where attack = 'pgd') over same as pgd20,
+        max(robust) filter (where attack = 'aa') over same as aa,
+        min(images) over same as images, max(selected_on) over same as selected_on
+    from (
+        select run, checkpoint, network, epoch, attack, clean, robust, images, selected_on,
+            row_number() over (
+                partition by run, checkpoint, network, attack order by images desc, t desc, id desc
+            ) as place
+        from (
+            select r.id as run, e.checkpoint, e.network, e.epoch, e.attack, e.clean, e.robust,
+                e.n as images, e.selected_on, e.t, e.id, e.weights,
+                first_value(e.weights) over (
+                    partition by r.id, e.checkpoint, e.network
+                    order by e.run = r.n desc, e.t desc, e.id desc
+                ) as present
+            from runs r join runs j on {_ABOUT} join evaluations e on e.run = j.n
+            where r.kind = 'train' and not r.archived and e.state = 'done' and e.split = 'test'
+                and e.norm = r.norm and e.epsilon = json_extract(r.config, '$.threat.epsilon')
+                and e.differs = '' and e.dtype = 'float32' and e.bn = 'eval' and not e.tf32
+                and e.restarts = 1
+                and (e.attack = 'aa' or (e.attack = 'pgd' and e.steps = 20))
+        )
+        where weights = present
+    )
+    where place = 1
+    window same as (partition by run, checkpoint, network)
+) m join runs r on r.id = m.run
+where m.line = 1;;
+
+create view v1_states as
+select r.id as run, t.old, t.new, t.reason, json_extract(t.evidence, '$.cause') as cause,
+    {_time("t.t")} as at, t.evidence
+from runs r join transitions t on t.run = r.n;;
+
+create view v1_attempts as
+select r.id as run, a.number as attempt,
+    coalesce(json_extract(a.trainer, '$.host'), json_extract(a.attendant, '$.host')) as host,
+    a.device, a.from_step, {_time("a.began")} as began, {_time("a.ended")} as ended,
+    a.ended - a.began as seconds, a.ending, a.exit_code, a.signal, a.error_reason, a.error_message
+from runs r join attempts a on a.run = r.n;;
+
+create view v1_findings as
+select r.id as run, f.rule, f.level, f.checkpoint, f.network, f.text, f.do as remedy, f.evidence
+from runs r join findings f on f.run = r.n;;
+
+create view v1_studies as
+select r.id as run, j.id as job, s.study, s.checkpoint, s.network, {_time("s.t")} as at,
+    s.body as record
+from runs r join runs j on {_ABOUT} join studies s on s.run = j.n;;
+
+create view v1_samples as
+select r.id as run, s.device, s.name, {_time("s.t")} as at, s.value
+from runs r join samples s on s.run = r.n;;
+
+create view v1_tags as
+select r.id as run, t.tag from runs r join tags t on t.run = r.n
+"""

@@ -20,7 +20,14 @@ def attack_paces(db: sqlite3.Connection, model: str, dataset: str, attack: str) 
     return [pace for (pace,) in reversed(rows)]
 
 
-def wishes(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, str]:
-    """Return the attack that each run asks for once it is done; '' for none."""
+def endings(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, set[str]]:
+    """Return the attacks that each training run will be measured with once it is done."""
     marks = ", ".join("?" for _ in numbers)
-    return dict(db.execute(f"select n, wants from runs where n in ({marks})", list(numbers)))
+    rows = db.execute(
+        "select n, wants, json_extract(config, '$.eval.attack') from runs "
+        f"where kind = 'train' and n in ({marks})",
+        list(numbers),
+    )
+    return {
+        n: {wants} - {""} | (set() if attack == "none" else {"pgd"}) for n, wants, attack in rows
+    }

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
+
+_EMPTY: Mapping[str, object] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class Measurement(NamedTuple):
     """One run's numbers at one checkpoint, in percent, with what makes the run what it is.
 
     `group` is the config's fingerprint without the seed, `data` the data set's ('' where it is
     not known), `config` the identity behind `group` with dotted keys. `rpat` says that the
     wrapper of that name is stacked; `method` never mentions it, and `rpat++` has it False.
     `marks` are short remarks a reader of the numbers must know, such as "selected on test".
+    A tuple, since a table is made of thousands.
     """
 
     run: str
@@ -30,7 +34,7 @@ class Measurement:
     clean: float | None = None
     pgd20: float | None = None
     aa: float | None = None
-    config: Mapping[str, object] = field(default_factory=dict)
+    config: Mapping[str, object] = _EMPTY
     marks: tuple[str, ...] = ()
 
 

@@ -343,7 +343,7 @@ class Reader:
             if self._db is None or file != self._file:
                 self.close()
                 self._db = sqlite3.connect(
-                    f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=1
+                    database.readonly_address(path), uri=True, isolation_level=None, timeout=1
                 )
                 self._db.execute(f"pragma cache_size = -{_CACHE_KB}")
                 self._file, self._seen = file, (-1, self._seen[1])

@@ -15,6 +15,7 @@ from rpat_tui.charts.axes import Limits
 from rpat_tui.charts.canvas import GLYPHS
 from rpat_tui.charts.chart import Chart, Marker, Series, View
 from rpat_tui.charts.grid import Grid
+from rpat_tui.widgets.keyed import Keyed
 from rpat_tui.widgets.painted import Painted
 
 SMOOTHING = (0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.99)
@@ -22,14 +23,15 @@ NARROWEST = 1e-6
 """The part of the whole that a zoom shows at least."""
 
 
-class ChartWidget(Painted, can_focus=True):
+class ChartWidget(Keyed, Painted, can_focus=True):
     """Shows lines, answers to the keys of the chart pane, and tells where its crosshair is."""
 
+    CONTEXT = "chart"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "metrics", "metrics"),
         Binding("left_square_bracket", "smooth(-1)", "less smooth", key_display="[", show=False),
         Binding("right_square_bracket", "smooth(1)", "smoother", key_display="]", show=False),
-        Binding("plus,equals_sign", "zoom(0.5)", "zoom in", key_display="+", show=False),
+        Binding("plus", "zoom(0.5)", "zoom in", key_display="+", show=False),
         Binding("minus", "zoom(2)", "zoom out", key_display="-", show=False),
         Binding("h,left", "move(-1)", "left", key_display="h", show=False),
         Binding("l,right", "move(1)", "right", key_display="l", show=False),
@@ -135,8 +137,9 @@ class ChartWidget(Painted, can_focus=True):
 
     def set_markers(self, markers: Sequence[Marker]) -> None:
         """Show other signs for learning-rate drops and best values."""
-        self._chart.markers = tuple(markers)
-        self.paint()
+        if tuple(markers) != tuple(self._chart.markers):
+            self._chart.markers = tuple(markers)
+            self.paint()
 
     def set_crosshair(self, x: float | None) -> None:
         """Put the crosshair somewhere, as another chart says; posts nothing."""

@@ -11,38 +11,29 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from rpat_tui.charts.grid import COLOURS, ROLES, Grid
-from rpat_tui.charts.palette import DARK, LIGHT
+from rpat_tui.charts.grid import ROLES, Grid
+from rpat_tui.widgets.colours import series_style
 
-CLASSES = {role: f"chart--{role}" for role in ROLES if role}
-
-
-def _colour_rules() -> str:
-    rules = []
-    for i in range(COLOURS):
-        for kind, more in (("series", ""), ("bold", "text-style: bold;"), ("band", "")):
-            share = " 55%" if kind == "band" else ""
-            rules.append(f".chart--{kind}-{i} {{ color: {DARK[i]}{share}; {more} }}")
-            rules.append(f"&:light .chart--{kind}-{i} {{ color: {LIGHT[i]}{share}; }}")
-    return "\n    ".join(rules)
+SERIES = ("series-", "bold-", "band-")
+"""Roles that have the colour of a series."""
+CLASSES = {role: f"chart--{role}" for role in ROLES if role and not role.startswith(SERIES)}
 
 
 class Painted(Widget):
     """Draws a grid of its size, anew when asked to; colours come from the theme."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = set(CLASSES.values())
-    DEFAULT_CSS = f"""
-    Painted {{
+    DEFAULT_CSS = """
+    Painted {
         height: 1fr; width: 1fr; min-width: 8; min-height: 4;
-        .chart--axis, .chart--crosshair {{ color: $foreground 45%; }}
-        .chart--label, .chart--note {{ color: $foreground 65%; }}
-        .chart--title {{ color: $foreground; text-style: bold; }}
-        .chart--focus {{ color: $foreground; text-style: bold reverse; }}
-        .chart--reading {{ color: $foreground; text-style: bold; }}
-        .chart--line {{ color: $foreground 35%; }}
-        .chart--mark {{ color: $warning; }}
-    {_colour_rules()}
-    }}
+        .chart--axis, .chart--crosshair { color: $foreground 45%; }
+        .chart--label, .chart--note { color: $text-muted; }
+        .chart--title { color: $foreground; text-style: bold; }
+        .chart--focus { color: $foreground; text-style: bold reverse; }
+        .chart--reading { color: $foreground; text-style: bold; }
+        .chart--line { color: $foreground 35%; }
+        .chart--mark { color: $warning; }
+    }
     """
 
     def __init__(
@@ -73,6 +64,10 @@ class Painted(Widget):
             self._colours = {
                 role: self.get_component_rich_style(name) for role, name in CLASSES.items()
             }
+            plain = self.rich_style
+            for role in ROLES:
+                if role.startswith(SERIES):
+                    self._colours[role] = plain + series_style(self.app, role)
         return self._colours
 
     def _made(self, grid: Grid, rows: Sequence[int] | None = None) -> list[Strip]:

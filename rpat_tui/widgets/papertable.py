@@ -16,6 +16,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from rpat_tui.charts.grid import ASCII, cells, cut
+from rpat_tui.widgets.keyed import Keyed
 
 LEAST_LABEL, MOST_LABEL = 18, 44
 PLAIN = ASCII | str.maketrans(
@@ -45,7 +46,7 @@ class TableLine:
     row: int = -1
 
 
-class PaperTable(Widget, can_focus=True):
+class PaperTable(Keyed, Widget, can_focus=True):
     """Lines under fixed headings; arrows or hjkl move the cursor, which stays in sight."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -60,10 +61,11 @@ class PaperTable(Widget, can_focus=True):
         & > .paper--row { color: $foreground; }
         & > .paper--dim { color: $text-muted; }
         & > .paper--line { background: $foreground 8%; }
-        & > .paper--cursor { background: $primary 40%; text-style: bold; }
-        & > .paper--blurred { background: $foreground 15%; }
+        & > .paper--cursor { background: $block-cursor-blurred-background; text-style: bold; }
+        & > .paper--blurred { background: $foreground 12%; }
     }
     """
+    CONTEXT = "cells"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "move(1, 0)", "down", show=False),
         Binding("k,up", "move(-1, 0)", "up", show=False),

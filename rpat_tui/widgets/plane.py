@@ -27,6 +27,11 @@ class PlaneWidget(Painted, can_focus=True):
         """What is shown."""
         return self._plane
 
+    def draw_with(self, charts: str) -> None:
+        """Draw with other characters: `braille`, `block` or `ascii`."""
+        self._glyphs = charts
+        self.paint()
+
     def set_points(
         self, points: Sequence[Point], *, title: str = "Pareto", y_name: str = "PGD"
     ) -> None:

@@ -27,15 +27,16 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from rpat.errors import RpatError
-from rpat_tui.charts.palette import DARK, LIGHT
 from rpat_tui.glyphs import UNICODE, Glyphs
 from rpat_tui.store.rows import Line
+from rpat_tui.widgets.colours import SERIES, series_style
 from rpat_tui.widgets.columns import DEFAULT, FIXED, Cell, Placed, fit, place
+from rpat_tui.widgets.keyed import Keyed
 
 GUTTER = 3
 """Cells before the first column: the cursor, the mark, a space."""
 
-CURVES = len(DARK)
+CURVES = SERIES
 """Colours that runs are told apart by: those of their curves."""
 
 NEAR = 12
@@ -147,16 +148,16 @@ class Span:
     style: str
 
 
-class RunTable(Widget, can_focus=True):
+class RunTable(Keyed, Widget, can_focus=True):
     """A table of runs; see the module. Give it a source with `show`, a tick with `reload`."""
 
+    CONTEXT = "list"
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "run-table--title", "run-table--sorted", "run-table--cursor", "run-table--blurred",
         "run-table--missing", "run-table--dim", "run-table--group", "run-table--queued",
         "run-table--starting", "run-table--running", "run-table--pausing", "run-table--paused",
         "run-table--done", "run-table--failed", "run-table--stopped", "run-table--lost",
         "run-table--archived", "run-table--bar", "run-table--thumb", "run-table--pointer",
-        *(f"run-table--curve-{i}" for i in range(CURVES)),
     }  # fmt: skip
 
     DEFAULT_CSS = """
@@ -164,28 +165,25 @@ class RunTable(Widget, can_focus=True):
         width: 1fr; height: 1fr; color: $foreground;
         & > .run-table--title { color: $text-muted; text-style: bold; }
         & > .run-table--sorted { color: $foreground; text-style: bold; }
-        & > .run-table--cursor { background: $primary 30%; text-style: bold; }
+        & > .run-table--cursor { background: $block-cursor-blurred-background; text-style: bold; }
         & > .run-table--blurred { background: $foreground 8%; }
         & > .run-table--pointer { color: $foreground; text-style: bold; }
         & > .run-table--group { text-style: italic; }
         & > .run-table--missing, & > .run-table--queued, & > .run-table--archived,
         & > .run-table--dim, & > .run-table--bar { color: $text-muted; }
         & > .run-table--thumb { color: $foreground 70%; }
-        & > .run-table--starting, & > .run-table--running { color: $primary; }
+        & > .run-table--starting, & > .run-table--running { color: $secondary; }
         & > .run-table--pausing, & > .run-table--paused, & > .run-table--stopped {
             color: $text-warning;
         }
         & > .run-table--done { color: $success; }
         & > .run-table--failed { color: $error; text-style: bold; }
-        &:light > .run-table--starting, &:light > .run-table--running { color: $text-primary; }
+        &:light > .run-table--starting, &:light > .run-table--running { color: $text-secondary; }
         &:light > .run-table--done { color: $text-success; }
         &:light > .run-table--failed { color: $text-error; text-style: bold; }
         & > .run-table--lost { color: $text-accent; text-style: bold; }
-    """ + "".join(
-        f"& > .run-table--curve-{i} {{ color: {dark}; }}\n"
-        f"&:light > .run-table--curve-{i} {{ color: {light}; }}\n"
-        for i, (dark, light) in enumerate(zip(DARK, LIGHT, strict=True))
-    ) + "}"  # fmt: skip
+    }
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "move(1)", "down", show=False),
@@ -467,8 +465,11 @@ class RunTable(Widget, can_focus=True):
         else:
             self.mark([*self.marked, *members])
 
-    async def action_mark_all(self) -> None:
+    def action_mark_all(self) -> None:
         """Mark all runs of the list, also those that are not in view."""
+        self.run_worker(self._mark_all(), group="mark-all", exclusive=True)
+
+    async def _mark_all(self) -> None:
         if self.source is None or self._thread is None:
             return
         loop = asyncio.get_running_loop()
@@ -631,7 +632,12 @@ class RunTable(Widget, can_focus=True):
         found = self._styles.get(name)
         if found is None:
             kind, _, under = name.partition("|")
-            found = self.get_component_rich_style(f"run-table--{kind}") if kind else self.rich_style
+            if kind.startswith("curve-"):
+                found = self.rich_style + series_style(self.app, kind)
+            else:
+                found = (
+                    self.get_component_rich_style(f"run-table--{kind}") if kind else self.rich_style
+                )
             if under:
                 over = "run-table--cursor" if self.has_focus else "run-table--blurred"
                 style = self.get_component_rich_style(over)

@@ -14,6 +14,8 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from rpat_tui.widgets.keyed import Keyed
+
 BLOCK = 1 << 16
 LONGEST = 2000
 """Bytes of a line that are shown."""
@@ -88,9 +90,10 @@ def _lines(data: bytes, start: int) -> list[tuple[int, str]]:
     return out
 
 
-class Tail(Widget, can_focus=True):
+class Tail(Keyed, Widget, can_focus=True):
     """Shows a window of lines; at its end it follows what is written."""
 
+    CONTEXT = "text"
     DEFAULT_CSS = "Tail { width: 1fr; height: 1fr; padding: 0; color: $foreground; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "scroll_by(1)", "down", show=False),

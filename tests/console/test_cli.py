@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import typer
 
 from rpat.config import METHODS, WRAPPERS
 from rpat.errors import ConfigError
-from rpat_tui.cli import app, main, output
+from rpat_tui.cli import MODULES, main, output
 from rpat_tui.home import Home
 from rpat_tui.launch import worker
 from rpat_tui.launch.locks import holder
@@ -691,7 +692,15 @@ def test_every_method_explains_itself(nowhere: Path, rpat: Rpat) -> None:
             assert knob["name"] in said.out
 
 
-def commands(found: typer.Typer = app, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+def every_file() -> typer.Typer:
+    """Return the commands of all files as one app, without what makes them lazy."""
+    made = typer.Typer()
+    for module in MODULES:
+        import_module(f"rpat_tui.cli.{module}").register(made)
+    return made
+
+
+def commands(found: typer.Typer, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     for command in found.registered_commands:
         name = command.name or command.callback.__name__.replace("_", "-")  # type: ignore[union-attr]
         yield (*path, name), command.callback
@@ -722,7 +731,7 @@ def test_a_preset_explains_itself_with_its_published_rows(rpat: Rpat) -> None:
 
 
 def test_every_command_explains_itself(nowhere: Path, rpat: Rpat) -> None:
-    for path, function in commands():
+    for path, function in commands(every_file()):
         first = (function.__doc__ or "").strip().splitlines()[0]
         assert first.endswith("."), path
         for flag in ("--help", "-h"):
@@ -740,7 +749,7 @@ def test_every_command_that_lists_has_json() -> None:
         "tui", "export",  # writes JSON anyway
     }  # fmt: skip
     names = set()
-    for path, function in commands():
+    for path, function in commands(every_file()):
         names.add(path[0])
         steering = path[0] == "queue" and path[-1] != "show"
         if path[0] not in acting and not steering:

@@ -8,13 +8,22 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from rich.text import Text
 
+from rpat import published
 from rpat.errors import ConfigError
 from rpat_tui import exports
 from rpat_tui.compare import summarise
+from rpat_tui.contrast import against_base
+from rpat_tui.exports import rich as rich_format
 from rpat_tui.store.rows import Measurement
 from rpat_tui.table import Table
 
@@ -69,6 +78,39 @@ def small_table(**options):
     )
 
 
+def wide_table():
+    """Two data sets beside each other: tests over three seeds, holes, what runs, a CutMix row."""
+    other = {"dataset": "cifar100", "group": "other"}
+    measured_runs = [
+        measured(f"r{i:04d}", seed, "mart", rpat, 70 + seed + 2 * rpat + i / 10, 40 + seed, aa)
+        for i, (seed, rpat, aa) in enumerate(
+            [(0, False, 40.0), (1, False, 40.4), (2, False, 41.0),
+             (0, True, 43.1), (1, True, 43.2), (2, True, 44.1)]
+        )
+    ]  # fmt: skip
+    measured_runs += [
+        measured("r0011", 0, "mart", False, 50.72, 30.0, 25.0, **other, marks=("imported",)),
+        measured("r0012", 1, "mart", False, 50.92, 30.5, None, **other),
+    ]
+    made = summarise(measured_runs, paper=True, title="A table of two data sets")
+    rows = list(made.rows)
+    hole = replace(
+        rows[1], **other, n=0, runs=(), marks=(), clean=None, pgd20=None, aa=None, mean=None,
+        nrr=None, diff={}, paper=published.find("cifar100", "linf", "resnet18", "mart", rpat=True),
+        open={"clean": "running", "aa": "queued"},
+    )  # fmt: skip
+    rows.append(hole)
+    return replace(
+        made,
+        rows=tuple(replace(row, stamp=str(i)) for i, row in enumerate(rows)),
+        columns=("dataset",),
+        venues=True,
+        suite="mine.toml",
+        tests=against_base(made, measured_runs),
+        asked="rpat table --suite mine.toml --paper --test --layout paper",
+    )
+
+
 def written(name, table, **options):
     out = io.StringIO()
     exports.get(name).write(table, out, **options)
@@ -83,6 +125,49 @@ def test_a_format_writes_its_golden_file_byte_for_byte(name, paper):
     if os.environ.get("RPAT_UPDATE_GOLDEN"):
         golden.write_bytes(text)
     assert golden.read_bytes() == text
+
+
+@pytest.mark.parametrize("name", exports.names())
+def test_a_format_writes_a_wide_table_byte_for_byte(name):
+    golden = GOLDEN / f"table-wide.{name}"
+    text = written(name, wide_table()).encode()
+    if os.environ.get("RPAT_UPDATE_GOLDEN"):
+        golden.write_bytes(text)
+    assert golden.read_bytes() == text
+
+
+@pytest.mark.parametrize("name", [n for n in exports.names() if n != "rich"])
+def test_a_format_reads_back_what_it_wrote(name):
+    form, table = exports.get(name), wide_table()
+    (found,) = form.read(written(name, table))
+    assert (found.asked, found.stamp) == (table.asked, table.stamp)
+    shown = set(found.cells.values())
+    assert {"json": "50.820000", "csv": "50.82"}.get(name, "50.82 ± 0.14") in shown
+    assert len(found.cells) >= 40
+
+
+def test_the_wide_document_is_the_same_tabular_in_a_document_of_its_own():
+    whole = written("latex", wide_table(), standalone=True)
+    assert whole.startswith("\\documentclass")
+    assert whole.endswith("\\end{document}\n")
+    inner = written("latex", wide_table())
+    begin = inner.index("\\begin{tabular}")
+    assert inner[begin : inner.index("\\end{tabular}")] in whole
+
+
+def test_the_page_of_html_needs_nothing_from_elsewhere():
+    text = written("html", wide_table())
+    assert "http" not in text
+    assert "<script" not in text
+    assert "&lt;.05" not in text
+    assert '<th colspan="5" scope="colgroup">CIFAR-100</th>' in text
+
+
+def test_blocks_of_columns_that_do_not_fit_a_terminal_become_blocks_of_rows():
+    text = written("rich", wide_table(), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "CIFAR-10 · ResNet-18" in text
+    assert "CIFAR-100 · ResNet-18" in text
 
 
 @pytest.mark.parametrize("name", exports.names())
@@ -120,7 +205,7 @@ def test_json_has_the_keys_of_the_contract_in_order():
     assert rows[-1]["aa"] is None
     assert json.loads(written("json", Table())) == []
     beside = json.loads(written("json", small_table(paper=True)))
-    assert list(beside[0]) == [*CONTRACT, "paper", "diff"]
+    assert list(beside[0]) == [*CONTRACT, "paper", "diff", "verdict"]
     assert beside[0]["paper"]["clean"] == 82.92
     assert beside[0]["diff"]["clean"] == -0.04
 
@@ -186,6 +271,17 @@ def test_a_pipe_gets_no_escapes_and_no_trailing_blanks():
     assert all(line == line.rstrip() for line in text.splitlines())
 
 
+def test_an_output_that_shows_only_ascii_gets_ascii():
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii")
+    exports.get("rich").write(wide_table(), out)
+    out.flush()
+    text = raw.getvalue().decode("ascii")
+    assert "?" not in text
+    assert "71.10+1.10" in text or "71.10 + 1.10" in text
+    assert "ResNet-18 | l_inf" in text
+
+
 def test_an_empty_aa_names_the_command_that_fills_it():
     for name in ("rich", "md"):
         assert "`rpat eval r0007 r0008 --attack aa`" in written(name, small_table())
@@ -222,3 +318,56 @@ def test_a_row_that_only_the_paper_has_is_shown_as_missing():
     text = written("rich", table, width=120)
     assert "n 0: printed in the paper" in text
     assert "--eval aa" not in text
+
+
+# --------------------------------------------------------------------------- large tables
+
+
+def drawn(table, width, monkeypatch, many):
+    """Each character that a terminal would show, with its style."""
+    monkeypatch.setattr(rich_format, "MANY", many)
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, highlight=False)
+    console.print(rich_format.render(table, width))
+    lines = [Text.from_ansi(line) for line in out.getvalue().split("\n")]
+    return [
+        [(char, line.get_style_at_offset(console, i)) for i, char in enumerate(line.plain.rstrip())
+         if char != " "]
+        for line in lines
+    ], [line.plain.rstrip() for line in lines]  # fmt: skip
+
+
+words = st.text("kv1.", min_size=1, max_size=9)
+
+
+@given(
+    keys=st.lists(st.tuples(words, words), min_size=1, max_size=6),
+    width=st.integers(16, 50), depth=st.integers(1, 3),
+)  # fmt: skip
+def test_a_variant_breaks_between_keys_where_textwrap_would(keys, width, depth):
+    space, indent = "\N{NO-BREAK SPACE}", "  " * depth
+    kept = ", ".join(space.join(pair) for pair in keys)
+    whole = ", ".join(" ".join(pair) for pair in keys)
+    if max(map(len, kept.split(", "))) + 1 + len(indent) <= width:
+        filled = textwrap.fill(kept, width, initial_indent=indent, subsequent_indent=indent)
+        assert rich_format._wrapped(whole, width, indent) == filled.replace(space, " ")
+
+
+@pytest.mark.parametrize("width", [40, 60, 72, 80, 100, 160])
+@pytest.mark.parametrize("paper", [False, True], ids=["plain", "paper"])
+def test_the_lines_of_a_large_table_are_those_that_rich_would_lay_out(monkeypatch, width, paper):
+    table = small_table(paper=paper)
+    long = {"schedule.epochs": 3, "optim.a_key_without_an_end": "x" * 50, "data.note": "some words"}
+    more = [
+        measured("r0009", 0, "trades", True, 70.0, 50.0, 40.0, group="g", config=long),
+        measured("r0010", 0, "trades", True, 71.0, 50.0, 45.0, group="h", marks=("one", "two")),
+        measured("r0011", 0, "a-method-with-a-name-longer-than-a-column-is", False, 9.0, 5.0, 4.0),
+    ]
+    runs = summarise(more, paper=paper)
+    for shown in (table, runs):
+        assert drawn(shown, width, monkeypatch, 0) == drawn(shown, width, monkeypatch, 10_000)
+        texts = []
+        for many in (0, 10_000):
+            monkeypatch.setattr(rich_format, "MANY", many)
+            texts += [written("rich", shown, width=width), written("rich", shown)]
+        assert texts[:2] == texts[2:]

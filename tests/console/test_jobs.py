@@ -41,6 +41,7 @@ from tests.console.conftest import (
     refused,
     until,
 )
+from tests.console.executed import execute
 
 UID = "0" * 32
 DIGITS = ("run", "--dataset", "digits", "--method", "pgd-at", "--epochs", "1")
@@ -1132,17 +1133,16 @@ def test_every_suite_of_the_package_loads_and_composes(name: str, tmp_path: Path
     suite = suites.load(name)
     rows = suites.configs(suite, suites.Changes(data_dir=tmp_path, seeds=("0", "1")))
     assert len(rows) == len(suite.rows) >= 3
-    assert suites.prerequisites(suite, suites.Changes(data_dir=tmp_path)) == []
     keys = [config.fingerprint() for _, configs in rows for config in configs]
     assert len(set(keys)) == 2 * len(rows)
     for row, configs in rows:
         assert [config.seed for config in configs] == [0, 1]
-        assert {c.data.name for c in configs} == {"cifar10"}
+        assert suite.table or {c.data.name for c in configs} == {"cifar10"}
         assert row.label
 
 
-def test_the_package_has_the_papers_figures() -> None:
-    assert suites.names() == ["fig2", "fig4a", "fig4b"]
+def test_the_package_has_the_papers_tables_and_figures() -> None:
+    assert suites.names() == ["fig2", "fig4a", "fig4b", "table1", "table2", "table3", "table4"]
 
 
 def test_figure_2_looks_at_final_weights_and_tests_the_clean_network_with_noise() -> None:
@@ -1226,13 +1226,13 @@ def test_a_suite_that_is_none_is_refused_with_its_file(
 
 def test_an_unknown_suite_is_refused_with_the_nearest_one(nowhere: Path, rpat: Rpat) -> None:
     refused(rpat("suite", "run", "fig4"), "suite 'fig4'", "did you mean 'fig4")
-    refused(rpat("suite", "status", "nonsense"), "'nonsense'", "fig2, fig4a, fig4b")
+    refused(rpat("suite", "status", "nonsense"), "'nonsense'", "fig2, fig4a, fig4b, table1")
     refused(rpat("suite", "show", "void.toml"), "void.toml")
     assert not nowhere.exists()
 
 
 def test_suites_are_listed_and_shown(nowhere: Path, rpat: Rpat) -> None:
-    assert [s["name"] for s in rpat("suite", "list", "--json").json] == ["fig2", "fig4a", "fig4b"]
+    assert [s["name"] for s in rpat("suite", "list", "--json").json] == suites.names()
     assert "fig4b" in rpat("suite", "list").out
     shown = rpat("suite", "show", "fig4b", "--json").json
     assert shown["rows"][0] == {"label": "alpha 0.8", "paper_label": "0.2", "case": ""}
@@ -1248,7 +1248,7 @@ def test_a_suite_queues_what_is_missing_and_nothing_twice(
 ) -> None:
     monkeypatch.setattr(frozen, "provenance", lambda *_: {})
     monkeypatch.setattr(worker, "ensure", lambda _: None)
-    cells = rpat("suite", "status", *ON_DIGITS, "--json").json["cells"]
+    cells = rpat("suite", "status", *ON_DIGITS, "--json").json["runs"]
     assert [(c["row"], c["state"], c["run"]) for c in cells[:2]] == [
         ("PGD-AT", "missing", None), ("+ RPAT, MSE", "missing", None),
     ]  # fmt: skip
@@ -1258,7 +1258,7 @@ def test_a_suite_queues_what_is_missing_and_nothing_twice(
     assert queries.runs(db) == []
     base = recipe("pgd-at", dataset="digits", epochs=1).override({"eval.attack": "pgd"})
     index.enqueue(home, db, [base], index.Wish(), {})
-    end(db, 1)
+    execute(home, db, 1, epochs=1)
     said = rpat("suite", "run", *ON_DIGITS, "--detach")
     assert said.out == "r0001 r0002 r0003 r0004 r0005\n"
     assert rpat("suite", "run", *ON_DIGITS, "--detach").out == said.out
@@ -1266,12 +1266,12 @@ def test_a_suite_queues_what_is_missing_and_nothing_twice(
     assert len(rows) == 5
     assert [row["sweep"] for row in rows] == ["", *["fig4a"] * 4]
     end(db, 2, "failed")
-    cells = rpat("suite", "status", *ON_DIGITS, "--json").json["cells"]
+    cells = rpat("suite", "status", *ON_DIGITS, "--json").json["runs"]
     assert [c["state"] for c in cells] == ["done", "failed", "queued", "queued", "queued"]
     assert "✗ failed" in rpat("suite", "status", *ON_DIGITS).out
     assert rpat("suite", "run", *ON_DIGITS, "--detach").out == "r0001 r0006 r0003 r0004 r0005\n"
     assert rpat("suite", "run", *ON_DIGITS, "--detach").out == "r0001 r0006 r0003 r0004 r0005\n"
-    cells = rpat("suite", "status", *ON_DIGITS, "--json").json["cells"]
+    cells = rpat("suite", "status", *ON_DIGITS, "--json").json["runs"]
     assert [c["run"] for c in cells] == ["r0001", "r0006", "r0003", "r0004", "r0005"]
 
 
@@ -1315,7 +1315,7 @@ def test_a_suites_teachers_are_queued_before_it(
     said = rpat("suite", "run", str(file), "--detach")
     assert said == Said(0, "r0003\n", "")
     assert [row["method"] for row in queries.runs(db)] == ["clean", "pgd-at", "kd+swa"]
-    (cell,) = rpat("suite", "status", str(file), "--json").json["cells"]
+    (cell,) = rpat("suite", "status", str(file), "--json").json["runs"]
     assert (cell["run"], cell["state"]) == ("r0003", "queued")
     assert rpat("suite", "run", str(file), "--detach").out == "r0003\n"
     assert len(queries.runs(db)) == 3

@@ -18,6 +18,7 @@ from rpat_tui.cli.plot import charts_of
 from rpat_tui.home import Home
 from rpat_tui.store import db as database
 from rpat_tui.store import queries
+from tests.console.examples import example
 
 METRICS = {
     "test/clean_acc": lambda e: 80 * (1 - 0.8**e),
@@ -162,6 +163,72 @@ def test_a_picture_is_the_same_for_the_same_data(tmp_path, kind):
 def test_saving_below_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(ConfigError):
         picture.check(tmp_path / "no" / "a.png")
+
+
+# ----------------------------------------------------------------- what runs reached
+
+
+def test_the_plane_shows_the_best_weights_of_runs(home, db, rpat):
+    example(home, db)
+    code, out, err = rpat("plot", "r1", "r5", "r7", "--plane", "--width", "100")
+    assert (code, err) == (0, "")
+    assert out.startswith("best weights  x clean  y AutoAttack")
+    for words in ("r0001 pgd-at", "r0005 pgd-at+rpat", "r0007 trades+rpat"):
+        assert words in out
+    told = json.loads(rpat("plot", "r1", "--plane", "--json")[1])
+    (best,) = queries.measurements(db, numbers=[1], checkpoint="best")
+    assert told["robust"] == "AutoAttack"
+    assert [(p["clean"], p["robust"]) for p in told["points"]] == [(best.clean, best.aa)]
+
+
+def test_the_plane_takes_the_attack_that_most_runs_have_met(home, db, rpat):
+    example(home, db)
+    db.execute("delete from evaluations where run > 1 and attack = 'aa'")
+    told = json.loads(rpat("plot", "r1", "r2", "--plane", "--json")[1])
+    assert (told["robust"], len(told["points"])) == ("PGD-20", 2)
+    code, _, err = rpat("plot", "r9", "--plane")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "rpat eval" in err
+
+
+@pytest.mark.parametrize("kind", picture.FORMATS)
+def test_a_plane_is_a_picture_and_the_same_for_the_same_data(home, db, rpat, tmp_path, kind):
+    pytest.importorskip("matplotlib", reason="pictures need the extra plot")
+    example(home, db)
+    for name in ("a", "b"):
+        code, out, _ = rpat("plot", "r1", "r5", "--plane", "--save", f"{name}.{kind}")
+        assert (code, out) == (0, f"wrote {name}.{kind}\n")
+    first = (tmp_path / f"a.{kind}").read_bytes()
+    assert first == (tmp_path / f"b.{kind}").read_bytes()
+    assert first.startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[kind])
+    if kind == "svg":
+        assert b"r0005 pgd-at+rpat" in first
+        assert b"NRR 6" in first
+
+
+def test_perception_draws_the_newest_study_or_says_how_to_make_one(home, db, rpat, tmp_path):
+    example(home, db)
+    code, _, err = rpat("plot", "r1", "--perception", "--save", "fig.csv")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "rpat study perception r1" in err
+    assert not (tmp_path / "fig.csv").exists()
+    db.execute(
+        "update runs set kind = 'study', parent = (select uid from runs where n = 1) where n = 10"
+    )
+    case = {"mse_success": 0.5, "mse_failure": 0.25, "ratio": 0.5, "n_success": 60,
+            "n_failure": 40, "clean_acc": 80.0, "perturbed_acc": 60.0}  # fmt: skip
+    body = {"n": 100, "of": 100, "norm": "linf", "epsilon": 8 / 255, "split": "test", "steps": 20,
+            "average": "sample", "result": {"noise": case, "pgd": case},
+            "study": "perception", "checkpoint": "final", "network": "online"}  # fmt: skip
+    db.execute(
+        "insert into studies values (10, 1, 1, 1.0, 'perception', 'final', 'online', ?)",
+        (json.dumps(body),),
+    )
+    code, out, _ = rpat("plot", "r1", "--perception", "--save", "fig.csv")
+    assert code == 0
+    assert "Perception" in out
+    assert "0.25" in (tmp_path / "fig.csv").read_text("utf-8")
+    assert "two figures" in rpat("plot", "r1", "--perception", "--plane")[2]
 
 
 # ----------------------------------------------------------------- under the watch

@@ -58,6 +58,28 @@ def test_holms_correction_of_a_known_example() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
+def test_pairs_by_hand() -> None:
+    """Differences 1, 2, 3: mean 2, deviation 1, so t = 2 sqrt 3 with 2 degrees of freedom."""
+    found = compare({0: 1.0, 1: 2.0, 2: 3.0}, {0: 2.0, 1: 4.0, 2: 6.0})
+    assert (found.name, found.df) == (PAIRED, 2)
+    assert found.t == pytest.approx(12**0.5)
+    assert found.p == pytest.approx(1 - (12 / 14) ** 0.5), "closed form of two degrees of freedom"
+
+
+def test_welch_by_hand() -> None:
+    """Means 2 and 6, variances 1 and 4 of three values each."""
+    found = compare({0: 1.0, 1: 2.0, 2: 3.0}, {5: 4.0, 6: 6.0, 7: 8.0})
+    one, other = 1 / 3, 4 / 3
+    assert found.name == WELCH
+    assert found.t == pytest.approx(4 / (one + other) ** 0.5)
+    assert found.df == pytest.approx((one + other) ** 2 / (one**2 / 2 + other**2 / 2))
+
+
+def test_a_seed_more_on_one_side_makes_it_welchs() -> None:
+    found = compare({0: 1.0, 1: 2.0, 2: 3.0, 3: 2.5}, {0: 2.0, 1: 4.0, 2: 6.0})
+    assert (found.name, found.n) == (WELCH, (4, 3))
+
+
 def test_two_seeds_are_no_test() -> None:
     found = compare({0: 1.0, 1: 2.0}, {0: 2.0, 1: 3.5, 2: 4.0})
     assert found.p is None

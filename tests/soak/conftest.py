@@ -38,9 +38,14 @@ def small_disk(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def machine(small_disk: str, home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    """The processes of a home on a small disk."""
+def machine(
+    small_disk: str, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Machine]:
+    """The processes of a home on a small disk, with modules compiled as in an installed program."""
     monkeypatch.setenv("RPAT_CPU_SLOTS", "2")
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
+        monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "compiled"))
     made = Machine(home)
     yield made
     made.clear()

@@ -22,6 +22,17 @@ UNKNOWN = re.compile(rb"\x1b\[\?[\d;]*\$p|\x1b\[[<>=][\d;]*[a-z]|\x1b\]22;[^\x07
 """What pyte would show as text."""
 
 
+class Screen(pyte.Screen):
+    """Erases in the present background, also where nothing was written yet."""
+
+    def erase_in_display(self, how: int = 0, *args: int, **kwargs: bool) -> None:
+        """Erase some or all lines."""
+        super().erase_in_display(how, *args, **kwargs)
+        if how == 2:
+            for y in range(self.lines):
+                self.buffer[y].update(dict.fromkeys(range(self.columns), self.cursor.attrs))
+
+
 class Terminal:
     """A program that believes to be used by somebody."""
 
@@ -51,7 +62,7 @@ class Terminal:
             os.execve(sys.executable, words, {**os.environ, **settings})
         self.size = struct.pack("HHHH", rows, columns, 0, 0)
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, self.size)
-        self.screen = pyte.Screen(columns, rows)
+        self.screen = Screen(columns, rows)
         self.stream = pyte.ByteStream(self.screen)
         self.raw = b""
 
@@ -72,6 +83,20 @@ class Terminal:
     def send(self, keys: str) -> None:
         """Press keys."""
         os.write(self.fd, keys.encode())
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the terminal another size."""
+        self.screen.resize(rows, columns)
+        self.size = struct.pack("HHHH", rows, columns, 0, 0)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, self.size)
+
+    def drip(self, most: int, wait: float) -> None:
+        """Take few bytes, after a while: a slow link."""
+        time.sleep(wait)
+        if select.select([self.fd], [], [], 0)[0]:
+            data = os.read(self.fd, most)
+            self.raw += data
+            self.stream.feed(UNKNOWN.sub(b"", data))
 
     def listen(self, quiet: float = 0.3, most: float = 10.0) -> int:
         """Take what comes until it has been quiet for a while; return how many bytes came."""

@@ -226,37 +226,6 @@ def test_the_help_is_shown_searched_and_left(shared: Home) -> None:
     driven(shared, drive)
 
 
-SHADOWS = {
-    ("RunsScreen", "ChartWidget", "escape"): "leaves inspect first; else it is passed on",
-    ("Detail", "ChartWidget", "escape"): "leaves inspect first; else it is passed on",
-    ("CompareScreen", "ChartWidget", "escape"): "leaves inspect first; else it is passed on",
-    ("CompareScreen", "ChartWidget", "m"): "asks for the metric in both",
-    ("CompareScreen", "ChartWidget", "b"): "the rule for best, on this screen everywhere",
-    **{
-        ("Compose", "Compose", key): "typed beside a field it does not leave the form"
-        for key in ("q", "n", "1", "2", "3", "4", "5", "grave_accent", "colon")
-    },
-}
-"""Keys that a pane takes from its screen or the app, each with the reason."""
-
-
-def test_no_key_is_bound_twice_in_one_context(shared: Home) -> None:
-    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
-        found = contexts(await each_screen(pilot, app))
-        for screen, kind in found:
-            name = type(screen).__name__
-            taken: dict[str, str] = {}
-            for owner in filter(None, (kind, type(screen), RpatApp)):
-                keys = [b.key for b in bindings(owner)]
-                assert len(keys) == len(set(keys)), (owner, sorted(keys))
-                for key in keys:
-                    if key in taken and (name, taken[key], key) not in SHADOWS:
-                        pytest.fail(f"{key} of {owner.__name__} is taken by {taken[key]}")
-                    taken[key] = owner.__name__
-
-    driven(shared, drive)
-
-
 def test_escape_is_passed_on_by_a_chart_that_is_not_inspected(shared: Home) -> None:
     async def drive(pilot: Pilot[int], app: RpatApp) -> None:
         app.open_run(1)
@@ -393,7 +362,11 @@ def test_a_window_that_is_read_only_changes_nothing(shared: Home) -> None:
 
     async def drive(pilot: Pilot[int], app: RpatApp) -> None:
         for key in (
-            *(act.key for act in ACTS.values() if act.name not in ("up", "down", "first", "last")),
+            *(
+                act.key
+                for act in ACTS.values()
+                if act.name not in ("earlier", "later", "first", "last")
+            ),
         ):
             await press(pilot, key)
         await press(pilot, "2", "j", "j")

@@ -5,39 +5,41 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from textual.binding import Binding
-
-from rpat_tui.app import RpatApp
-from rpat_tui.screens.compare import CompareScreen, Groups
-from rpat_tui.screens.compose import Compose
-from rpat_tui.screens.detail import Detail
-from rpat_tui.screens.keys import key_rows
-from rpat_tui.screens.logs import LogsScreen
-from rpat_tui.screens.queue import QueueScreen
-from rpat_tui.screens.runs import About, RunsScreen
-from rpat_tui.screens.table import TableScreen
-from rpat_tui.widgets.chart import ChartWidget
-from rpat_tui.widgets.papertable import PaperTable
-from rpat_tui.widgets.runtable import RunTable
-from rpat_tui.widgets.tail import Tail
+from rpat_tui.screens import keymap
+from rpat_tui.screens.keys import sign
 
 PAGE = Path(__file__).parents[2] / "docs" / "tui.md"
-PLACES = (
-    ("everywhere", RpatApp), ("Runs", RunsScreen), ("the list", RunTable),
-    ("the pages about a run", About), ("a chart", ChartWidget), ("Compose", Compose),
-    ("Queue", QueueScreen), ("Compare", CompareScreen), ("the groups", Groups),
-    ("Table", TableScreen), ("the cells", PaperTable), ("Detail", Detail), ("Logs", LogsScreen),
-    ("the text of a log", Tail),
-)  # fmt: skip
+TITLES = {
+    "everywhere": "everywhere", "runs": "Runs", "list": "the list", "chart": "a chart",
+    "queue": "Queue", "compare": "Compare", "groups": "the groups of Compare", "table": "Table",
+    "cells": "the cells of Table", "logs": "Logs", "text": "the text of a log",
+    "detail": "Detail", "facts": "the facts of Detail", "about": "the pages about a run",
+    "compose": "Compose",
+}  # fmt: skip
+
+
+def code(keys: tuple[str, ...]) -> str:
+    return " ".join(f"`` {sign(k)} ``" if sign(k) == "`" else f"`{sign(k)}`" for k in keys)
 
 
 def keys() -> str:
-    """Return the keys of every screen and pane as Markdown."""
+    """Return the keys of every screen and pane as Markdown, then what emacs changes."""
     parts = []
-    for title, kind in PLACES:
-        rows = [f"| {' '.join(f'`{k}`' for k in keys.split(' '))} | {what} |"
-                for keys, what in key_rows(kind)]  # fmt: skip
-        parts.append("\n".join([f"| {title} | |", "| :-- | :-- |", *rows]))
+    for place in keymap.PLACES:
+        rows = [
+            f"| {code(b.keys)} | {f'`{b.name}`' if b.name else '–'} | {b.what} |"
+            for b in keymap.bound(place)
+        ]
+        head = [f"| {TITLES[place]} | `keys.{place}` | |", "| :-- | :-- | :-- |"]
+        parts.append("\n".join([*head, *rows]))
+    changed = keymap.MAPS["emacs"]
+    rows = [
+        f"| `{b.id}` | {code(tuple(changed[b.id].split(',')))} |"
+        for place in keymap.PLACES
+        for b in keymap.bound(place)
+        if b.id in changed and b.name
+    ]
+    parts.append("\n".join(['| with `map = "emacs"` | |', "| :-- | :-- |", *rows]))
     return "\n\n".join(parts)
 
 
@@ -50,6 +52,5 @@ def test_the_keys_of_the_page_are_those_of_the_program() -> None:
     assert PAGE.read_text("utf-8") == made
 
 
-def test_every_binding_of_a_place_is_described() -> None:
-    for _, kind in PLACES:
-        assert all(isinstance(b, Binding) and b.description for b in kind.BINDINGS), kind
+def test_every_place_with_keys_has_a_title() -> None:
+    assert set(TITLES) == set(keymap.PLACES)

@@ -92,9 +92,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Replay:
 class Still(RpatApp):
     """A window that looks once, and whose picture leaves out what no viewer needs."""
 
-    def __init__(self, home: Home, *, theme: str = "textual-dark", **options: Any) -> None:
+    def __init__(self, home: Home, **options: Any) -> None:
         super().__init__(home, poll=0, **options)
-        self.theme = theme
 
     def export_screenshot(self, *, title: str | None = None, simplify: bool = False) -> str:
         picture = small(super().export_screenshot(title="rpat tui", simplify=simplify))
@@ -151,11 +150,9 @@ def test_it_looks_well_in_light_without_colours_and_in_ascii(
     demo: Replay, snap_compare: Compare, monkeypatch: pytest.MonkeyPatch, look: str
 ) -> None:
     options: dict[str, Any] = {
-        "light": {"theme": "textual-light"}, "mono": {}, "ascii": {"glyphs": ASCII,
-                                                                  "charts": "ascii"},
+        "light": {"theme": "light"}, "mono": {"theme": "mono"},
+        "ascii": {"glyphs": ASCII, "charts": "ascii"},
     }[look]  # fmt: skip
-    if look == "mono":
-        monkeypatch.setenv("NO_COLOR", "1")
     app = Still(demo.home, replay=demo, **options)
     assert snap_compare(app, terminal_size=(120, 34), run_before=going(*MARKED))
 

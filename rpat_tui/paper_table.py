@@ -1,0 +1,340 @@
+"""The table that `rpat table` prints, from what is asked to its rows.
+
+Without a suite every run that matches the filters is in it; with one its rows are the suite's,
+numbers or holes, and nothing else. Every row is stamped with what it was made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rpat import published
+from rpat.config import DATASETS, MODELS, NORMS
+from rpat.errors import ConfigError
+from rpat.knobs import unknown
+from rpat_tui import selection
+from rpat_tui.compare import BASES, summarise
+from rpat_tui.store import pace, queries, stamps
+from rpat_tui.store.pending import Pending, pending
+from rpat_tui.store.rows import Measurement
+from rpat_tui.table import CHECKPOINTS, MEASURES, SPREADS, TOLERANCE, Row, Table
+
+if TYPE_CHECKING:
+    from rpat_tui.suites import Changes, Entry, Suite
+
+LAYOUTS = {"long": (), "paper": ("dataset",)}
+"""Name of a layout -> what goes into blocks of columns."""
+
+_ACTIVE = ("starting", "running", "pausing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What `rpat table` was asked, but for the format; a field is an option of the same name."""
+
+    dataset: str = ""
+    norm: str = ""
+    model: str = ""
+    method: str = ""
+    suite: str = ""
+    where: str = ""
+    epochs: int = 0
+    set: tuple[str, ...] = ()
+    checkpoint: str | None = None
+    select: str = ""
+    robust: str = "aa"
+    paper: bool = False
+    tolerance: float = TOLERANCE
+    test: bool = False
+    layout: str = "long"
+    columns: str = ""
+
+    def check(self) -> None:
+        """Refuse what cannot be; raises `ConfigError`."""
+        for flag, value, known in (
+            *(("--dataset", name, list(DATASETS)) for name in self._names(self.dataset)),
+            *(("--norm", name, list(NORMS)) for name in self._names(self.norm)),
+            *(("--model", name, list(MODELS)) for name in self._names(self.model)),
+            ("--checkpoint", self.checkpoint or "", ["", *CHECKPOINTS]),
+            ("--robust", self.robust, list(BASES)),
+            ("--layout", self.layout, list(LAYOUTS)),
+            *(("--columns", name, list(SPREADS)) for name in self.spread),
+        ):
+            if value not in known:
+                raise ConfigError(f"{flag} {unknown(value, list(filter(None, known)))}")
+        if self.select and self.checkpoint == "final":
+            raise ConfigError("--select chooses the best weights; leave --checkpoint final out")
+        if self.select:
+            selection.rule(self.select)
+        if not self.tolerance > 0:
+            raise ConfigError(f"--tolerance is {self.tolerance:g}; write percent points above 0")
+        for flag, given in (
+            ("--where", self.where),
+            ("--epochs", self.epochs),
+            ("--set", self.set),
+        ):
+            if given and not self.suite:
+                raise ConfigError(f"{flag} changes a suite; name one with --suite")
+
+    def _names(self, text: str) -> list[str]:
+        """Return the names in an option: a suite takes several."""
+        return [name for name in (text.split(",") if self.suite else [text]) if name]
+
+    @property
+    def spread(self) -> tuple[str, ...]:
+        """What goes into blocks of columns."""
+        named = tuple(name.strip() for name in self.columns.split(",") if name.strip())
+        return named or LAYOUTS.get(self.layout, ())
+
+    def command(self) -> str:
+        """Return the command that makes the same table."""
+        words = ["rpat", "table"]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            if value is True:
+                words.append(f"--{field.name}")
+            elif isinstance(value, tuple):
+                words += [word for item in value for word in (f"--{field.name}", str(item))]
+            elif isinstance(value, float):
+                words += [f"--{field.name}", f"{value:g}"]
+            else:
+                words += [f"--{field.name}", str(value)]
+        return shlex.join(words)
+
+
+def asked(command: str) -> Ask:
+    """Read a command that `Ask.command` wrote; raises `ConfigError` for any other."""
+    words = shlex.split(command)[2:]
+    known = {field.name: field.default for field in fields(Ask)}
+    values: dict[str, object] = {}
+    while words:
+        name = words.pop(0).removeprefix("--")
+        if name not in known:
+            raise ConfigError(f"`{command}`: {unknown(name, known)}")
+        if known[name] is False:
+            values[name] = True
+            continue
+        if not words:
+            raise ConfigError(f"`{command}`: --{name} has no value")
+        word, usual = words.pop(0), known[name]
+        if isinstance(usual, tuple):
+            values[name] = (*values.get(name, ()), word)  # type: ignore[misc]
+        else:
+            try:
+                values[name] = type(usual)(word) if isinstance(usual, int | float) else word
+            except ValueError:
+                raise ConfigError(f"`{command}`: --{name} {word} is no number") from None
+    return Ask(**values)  # type: ignore[arg-type]
+
+
+def build(
+    db: sqlite3.Connection | None, ask: Ask, data_dir: Path | None = None, *, stamp: bool = True
+) -> Table:
+    """Return the table; without a database, one without numbers.
+
+    `data_dir` is where a suite's images would be looked for; `stamp` asks for the digests of what
+    rows are made from. Raises `ConfigError` for what cannot be.
+    """
+    ask.check()
+    if ask.suite:
+        made, measured = _of_suite(db, ask, data_dir)
+    else:
+        made, measured = _of_everything(db, ask)
+    if ask.test:
+        from rpat_tui.contrast import against_base
+
+        made = replace(made, tests=against_base(made, measured))
+    made = replace(made, columns=ask.spread, tolerance=ask.tolerance, asked=ask.command())
+    return replace(made, rows=tuple(_stamped(db, made.rows))) if stamp else made
+
+
+def _of_everything(db: sqlite3.Connection | None, ask: Ask) -> tuple[Table, list[Measurement]]:
+    """Return a table of every run that the filters keep."""
+    checkpoint = "best" if ask.checkpoint is None else ask.checkpoint
+    filters = {"dataset": ask.dataset, "norm": ask.norm, "model": ask.model}
+    measured: list[Measurement] = []
+    if db is not None:
+        measured = queries.measurements(
+            db, dataset=ask.dataset, norm=ask.norm, model=ask.model, method=ask.method,
+            checkpoint=checkpoint, select=ask.select,
+        )  # fmt: skip
+    made = summarise(measured, robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
+    if db is not None and made.rows:
+        made = replace(made, rows=tuple(_with_open(db, made.rows, pending(db, **filters))))
+    return made, measured
+
+
+# ----------------------------------------------------------------- a suite
+
+
+def _of_suite(
+    db: sqlite3.Connection | None, ask: Ask, data_dir: Path | None
+) -> tuple[Table, list[Measurement]]:
+    """Return a suite's table: its rows in its order, filled or not."""
+    from rpat.recipes import label
+    from rpat_tui import compose
+    from rpat_tui.suites import Changes, entries, load
+
+    suite = load(ask.suite)
+    changes = Changes(
+        datasets=compose.words(ask.dataset),
+        models=compose.words(ask.model),
+        norms=compose.words(ask.norm),
+        epochs=ask.epochs,
+        seeds=("0",),
+        fixed=compose.assignments(ask.set),
+        data_dir=data_dir,
+    )
+    there = _narrowed(db, suite, changes, ask.where) if ask.where else entries(suite, changes)
+    if ask.method:
+        there = [e for e in there if label(e.config) == ask.method]
+    groups = {config.group(): i for i, e in enumerate(there) for config in e.configs}
+    measured: list[Measurement] = []
+    waiting: list[Pending] = []
+    if db is not None and (numbers := stamps.members(db, list(groups))):
+        kind = ask.checkpoint or ""
+        measured = queries.measurements(db, checkpoint=kind, select=ask.select, numbers=numbers)
+        measured = [m for m in measured if m.group in groups]
+        waiting = [item for item in pending(db) if item.subject.group in groups]
+    pooled = summarise(measured, robust=ask.robust, paper=ask.paper)
+    filled: dict[tuple[int, str], list[Row]] = {}
+    for row in pooled.rows:
+        filled.setdefault((groups[row.group], row.checkpoint), []).append(row)
+    rows: list[Row] = []
+    for i, entry in enumerate(there):
+        for kind in _kinds(suite, entry, ask.checkpoint):
+            own = filled.get((i, kind), []) or [_hole(entry, kind, ask, pooled.rows)]
+            rows += [_named(row, entry, len(own) > 1) for row in own]
+    shown = _gathered(rows)
+    if db is not None:
+        shown = _with_open(db, shown, waiting, groups, there)
+    made = replace(
+        pooled,
+        rows=tuple(shown),
+        title=suite.title,
+        suite=ask.suite,
+        venues=suite.table in (3, 4),
+    )
+    return made, measured
+
+
+def _narrowed(
+    db: sqlite3.Connection | None, suite: Suite, changes: Changes, where: str
+) -> list[Entry]:
+    from rpat_tui import agenda  # what it needs to queue is not needed to print
+
+    return list(agenda.look(db, suite, changes, where).entries)
+
+
+def _kinds(suite: Suite, entry: Entry, checkpoint: str | None) -> tuple[str, ...]:
+    """Return the checkpoints that a row shows: those of the suite, unless asked for others."""
+    if checkpoint is None:
+        from rpat_tui.suites import checkpoints
+
+        return checkpoints(suite, entry)
+    return (checkpoint,) if checkpoint else CHECKPOINTS
+
+
+def _named(row: Row, entry: Entry, several: bool) -> Row:
+    """Call a row what the suite calls it; rows of other images under one name are told apart."""
+    variant = "cutmix" if entry.config.data.cutmix and entry.row.printed else ""
+    if several:
+        variant = ", ".join(filter(None, [variant, f"data {row.data[:6] or 'unknown'}"]))
+    return replace(row, variant=variant, label="" if entry.row.printed else entry.label)
+
+
+def _hole(entry: Entry, checkpoint: str, ask: Ask, known: Sequence[Row]) -> Row:
+    """Return a row without numbers, beside the rows of the same images where there are some."""
+    from rpat.recipes import label
+
+    config = entry.config
+    rpat = config.wrapper("rpat") is not None
+    place = (config.data.name, config.threat.norm, config.model.name)
+    sources = [r.source for r in known if (r.dataset, r.norm, r.model) == place]
+    found = None
+    if ask.paper and config.data.source != "embedded":
+        found = published.find(*place, label(config), rpat, config.data.cutmix)
+        values = found.measures(checkpoint).values() if found else ()
+        found = found if any(value is not None for value in values) else None
+    return Row(
+        dataset=place[0],
+        source=max(sources, key=sources.count, default=config.data.source),
+        norm=place[1],
+        model=place[2],
+        method=label(config),
+        rpat=rpat,
+        checkpoint=checkpoint,
+        robust=ask.robust,
+        n=0,
+        group=config.group(),
+        paper=found,
+        diff={} if found else None,
+    )
+
+
+def _gathered(rows: Sequence[Row]) -> list[Row]:
+    """Let rows of one block stand together, blocks in the order in which they begin."""
+    blocks: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        blocks.setdefault((row.dataset, row.source, row.norm, row.model), []).append(row)
+    return [row for some in blocks.values() for row in some]
+
+
+# ----------------------------------------------------------------- what is on its way
+
+
+def _with_open(
+    db: sqlite3.Connection,
+    rows: Sequence[Row],
+    waiting: Sequence[Pending],
+    groups: Mapping[str, int] | None = None,
+    there: Sequence[Entry] = (),
+) -> list[Row]:
+    """Say of each row which of its numbers open runs and evaluations will bring.
+
+    With `groups`, runs of any group of a suite's entry belong to its row.
+    """
+    if not waiting:
+        return list(rows)
+    ends = pace.endings(db, [item.n for item in waiting])
+    of: dict[str, dict[str, str]] = {}
+    for item in waiting:
+        group = item.subject.group
+        own = there[groups[group]].configs if groups is not None else ()
+        for name in {group, *(config.group() for config in own)}:
+            for measure in _brings(item.attacks or ends.get(item.n, ()), rows[0].robust):
+                state = "running" if item.state in _ACTIVE else "queued"
+                if of.setdefault(name, {}).get(measure) != "running":
+                    of[name][measure] = state
+    return [replace(row, open=of[row.group]) if row.group in of else row for row in rows]
+
+
+def _brings(attacks: Collection[str], robust: str) -> list[str]:
+    """Return the measures that attacks fill."""
+    found = [m for m in ("clean", "pgd20") if "pgd" in attacks]
+    found += ["aa"] if "aa" in attacks else []
+    return found + (["mean", "nrr"] if robust in found else [])
+
+
+# ----------------------------------------------------------------- where it comes from
+
+
+def _stamped(db: sqlite3.Connection | None, rows: Sequence[Row]) -> list[Row]:
+    """Give each row a digest of its runs' uids, their measured weights, and the values."""
+    ids = list(dict.fromkeys([run for row in rows for run in row.runs]))
+    kinds = list(dict.fromkeys([row.checkpoint for row in rows]))
+    known = stamps.sources(db, ids, kinds) if db is not None and ids else {}
+    made = []
+    for row in rows:
+        words = sorted([known.get((run, row.checkpoint), run) for run in row.runs])
+        words += [f"{m} {c.mean!r} {c.std!r} {c.n}" for m in MEASURES if (c := row.cell(m))]
+        made.append(replace(row, stamp=hashlib.sha256("\n".join(words).encode()).hexdigest()))
+    return made
