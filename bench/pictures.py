@@ -16,21 +16,27 @@ from pathlib import Path
 NOW = 1_800_000_000.0
 """Friday, 15 January 2027, 08:00 UTC: when all pictures are taken."""
 
+WIDE, NARROW = (160, 48), (80, 24)
 OVERLAY = (
-    *("down",) * 4, "space", "down", "space", *("down",) * 5, "space", *("up",) * 5,
+    *("down",) * 4, "space", "down", "space", *("down",) * 4, "space", *("up",) * 4,
+)  # fmt: skip
+FILLED = (
+    "n", *"mart", "down", "space", "down", *"0.5,1", *("down",) * 3, *"digits", *("down",) * 12,
+    *"0-2",
 )  # fmt: skip
 
 SHOTS = (
-    ("runs", (160, 48), OVERLAY),
-    ("runs-light", (160, 48), OVERLAY),
-    ("runs-80", (80, 24), ("down",) * 5),
-    ("queue", (160, 48), ("2",)),
-    ("queue-80", (80, 24), ("2",)),
-    ("detail", (160, 48), ("G", "enter")),
-    ("logs", (160, 48), ("G", "5")),
-    ("logs-80", (80, 24), ("G", "5")),
-    ("keys", (160, 48), ("question_mark",)),
-    ("keys-80", (80, 24), ("question_mark",)),
+    ("runs", WIDE, OVERLAY),
+    ("runs-light", WIDE, OVERLAY),
+    ("runs-80", NARROW, ("down",) * 5),
+    ("queue", (120, 34), ("2", "down")),
+    ("compare", WIDE, (*("down",) * 13, "space", "up", "space", "up", "space", "3")),
+    ("table", (120, 34), ("4",)),
+    ("compose", WIDE, FILLED),
+    ("detail", WIDE, ("G", "enter")),
+    ("failed", (120, 34), (*("down",) * 8, "enter")),
+    ("logs", (120, 34), ("G", "5")),
+    ("keys", (120, 34), ("question_mark",)),
 )
 """Name, which ends in that of the theme where it is another one, size, the keys that lead there."""
 
@@ -51,6 +57,7 @@ async def shoot(folder: Path, names: tuple[str, ...] = ()) -> None:
             if names and name not in names:
                 continue
             theme = next((t for t in BUILT_IN if name.endswith(f"-{t}")), "")
+            os.environ["RPAT_HOME"] = str(replay.home.path)  # then no command names it
             app = RpatApp(replay.home, replay=replay, theme=theme)
             async with app.run_test(size=size) as pilot:
                 await settle(pilot)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rpat.errors import ConfigError
 from rpat_tui.home import Home
 from rpat_tui.keeping import labels, trash
 from rpat_tui.launch import control
@@ -71,6 +72,8 @@ def _cannot_pause(row: Row) -> str:
 def _cannot_requeue(row: Row) -> str:
     if row["state"] in ("failed", "stopped"):
         return f"{row['id']} is archived: rpat unarchive {row['id']} first" * bool(row["archived"])
+    if row["state"] == "paused":
+        return f"{row['id']} is paused: p resumes it"
     return f"{row['id']} is {row['state']}: only failed and stopped runs are queued again"
 
 
@@ -115,6 +118,16 @@ def _last(home: Home, db: sqlite3.Connection, n: int) -> str:
     return f"{queue.name_of(n)} is last in the queue"
 
 
+def _step(db: sqlite3.Connection, n: int, by: int) -> str:
+    with transaction(db):
+        if n not in queue.waiting(db):
+            raise ConfigError(f"{queue.name_of(n)} is not in the queue")
+        moved = queue.place_one(db, n, by)
+    end = "first" if by < 0 else "last"
+    word = "earlier" if by < 0 else "later"
+    return f"{queue.name_of(n)} {f'is one {word}' if moved else f'is {end} already'}"
+
+
 ACTS: dict[str, Act] = {
     act.name: act
     for act in (
@@ -154,12 +167,22 @@ ACTS: dict[str, Act] = {
             do=_delete, typed=True, asks="Delete {}? rpat undelete brings it back from the trash.",
         ),
         Act(
-            name="first", key="K", title="first in the queue", label="first",
+            name="earlier", key="K", title="one earlier in the queue", label="earlier",
+            command="rpat queue up", refuse=_is_not_queued,
+            do=lambda home, db, n: _step(db, n, -1),
+        ),
+        Act(
+            name="later", key="J", title="one later in the queue", label="later",
+            command="rpat queue down", refuse=_is_not_queued,
+            do=lambda home, db, n: _step(db, n, 1),
+        ),
+        Act(
+            name="first", key="left_square_bracket", title="first in the queue", label="first",
             command="rpat queue first",
             refuse=_is_not_queued, do=_first,
         ),
         Act(
-            name="last", key="J", title="last in the queue", label="last",
+            name="last", key="right_square_bracket", title="last in the queue", label="last",
             command="rpat queue last",
             refuse=_is_not_queued, do=_last,
         ),

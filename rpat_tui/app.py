@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import Provider
@@ -294,8 +295,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
 
     async def _renew_bar(self) -> None:
         """Count and foresee anew; where that is dear, for a small part of the time alone."""
-        slots = max(len(self.machine.get("cards", ())) or len(self.machine.get("cpu", ())), 1)
-        before, now = self._bar, time.monotonic()
+        slots, before, now = self.slots, self._bar, time.monotonic()
         if now >= self._count_from:
             self._owes_count = False
             counts, held, took = await self.reader.read(
@@ -356,6 +356,15 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
             bar.show(self._bar)
 
     # ----------------------------------------------------------------- what keys do
+
+    async def _on_key(self, event: events.Key) -> None:
+        """Do what a key is bound to; say of one without a use here where it has one."""
+        event.prevent_default()
+        if not await self._check_bindings(event.key) and isinstance(self.screen, Page):
+            from rpat_tui.screens.elsewhere import where
+
+            if said := where(event.key, self.screen, self._keymap):
+                self.notify(said, severity="warning", timeout=3)
 
     def action_mode(self, name: str) -> None:
         """Go to a screen; remember the one before."""
@@ -471,6 +480,11 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
                 except RpatError as error:
                     said.append(str(error))
         return said
+
+    @property
+    def slots(self) -> int:
+        """How many runs the machine takes at a time."""
+        return max(len(self.machine.get("cards", ())) or len(self.machine.get("cpu", ())), 1)
 
     def places(self) -> list[str]:
         """Return the places that can be held back."""

@@ -16,6 +16,7 @@ from rpat.errors import ConfigError
 from rpat.knobs import number, show, unknown
 from rpat.recipes import COMBINATIONS, TRAILED, presets, recipe
 from rpat.sections import PASSES
+from rpat_tui import presets as kept
 from rpat_tui.compose import (
     PREREQUISITES,
     Request,
@@ -61,8 +62,9 @@ GROUPS = (
     Group(
         "What",
         (
-            Field(name="preset", title="preset", option="--preset", choices=presets,
-                  help="a named recipe to start from"),
+            Field(name="preset", title="preset", option="--preset",
+                  choices=lambda: [*own_presets(), *presets()],
+                  help="a named recipe to start from; ctrl+o keeps this form as one"),
             Field(name="method", title="method", option="--method", is_list=True,
                   choices=lambda: [*METHODS, *COMBINATIONS],
                   help="what is trained; a list makes a run of each"),
@@ -206,14 +208,16 @@ class Resolved:
 
 def resolve(draft: Draft, home: Home) -> Resolved:
     """Return the configs of a draft, or what is wrong with each field."""
+    asked_for, draft = draft, with_own(draft)
     errors = _wrong_words(draft)
     base, given = _base(draft, errors)
     if base is not None:
         errors |= _wrong_values(draft, base, errors)
     errors |= _wrong_place(draft, home, errors)
     found = Resolved(
-        base=base, errors=errors, defaults=_defaults(draft, base), given=given,
-        command=shlex.join(command_words(draft, home)), after=words(draft.text("after")),
+        base=base, errors=errors, defaults=_defaults(draft, base) | _brought(asked_for, draft),
+        given=given | (draft.on - asked_for.on),
+        command=shlex.join(command_words(asked_for, home)), after=words(draft.text("after")),
         reuse="reuse" in draft.on,
     )  # fmt: skip
     if errors:
@@ -229,24 +233,117 @@ def resolve(draft: Draft, home: Home) -> Resolved:
     return replace(found, configs=tuple(configs), asked=tuple(asked), differs=differs, wish=wish)
 
 
+def own_presets() -> dict[str, Draft]:
+    """Return one's own presets as drafts; none where their file cannot be read."""
+    try:
+        return {name: Draft(p.texts, frozenset(p.on)) for name, p in kept.own().items()}
+    except ConfigError:  # `rpat presets` says why
+        return {}
+
+
+def with_own(draft: Draft) -> Draft:
+    """Return a draft with everything that an own preset in it brings; what is typed is stronger."""
+    base = own_presets().get(draft.text("preset")) if draft.text("preset") else None
+    if base is None:
+        return draft
+    typed = {name: text for name, text in draft.texts.items() if text.strip() and name != "preset"}
+    texts = {**base.texts, **typed}
+    if lines := [*base.lines(), *draft.lines()]:
+        texts["set"] = "\n".join(lines)
+    return Draft(texts, base.on | draft.on)
+
+
+def _brought(asked_for: Draft, whole: Draft) -> dict[str, str]:
+    """Return the texts that an own preset brings, for the places that were left empty."""
+    return {
+        name: text.replace("\n", " ")
+        for name, text in whole.texts.items()
+        if text != asked_for.texts.get(name, "") and name not in ("preset", "set")
+    }
+
+
+def keep(name: str, draft: Draft) -> bool:
+    """Keep a draft as an own preset; returns whether another one was replaced."""
+    whole = with_own(draft)
+    texts = {key: whole.text(key) for key in FIELDS if whole.text(key)}
+    return kept.save(name, kept.Own(texts, tuple(sorted(whole.on))))
+
+
 def to_request(draft: Draft, home: Home) -> Request:
     """Return what is asked for, as `rpat run` would read the equivalent command."""
+    return request(home, **options(draft))
+
+
+def options(draft: Draft) -> dict[str, Any]:
+    """Return what a draft asks for, by the names of `compose.request`."""
     t = draft.text
 
     def whole(name: str) -> int | None:
         return int(t(name)) if t(name) else None
 
-    return request(
-        home,
-        method=t("method"), lam=t("lam"), alpha=t("alpha"), rpat_form=t("form"),
-        stack=draft.stacked(), cutmix="cutmix" in draft.on, preset=t("preset"), model=t("model"),
-        dataset=t("dataset"), data_dir=t("data_dir") or None, val_split=whole("val_split"),
-        norm=t("norm"), epsilon=t("epsilon"), steps=whole("steps"),
-        step_size=t("step_size") or None, epochs=whole("epochs"),
-        batch_size=whole("batch_size"), lr=number(t("lr")) if t("lr") else None,
-        seeds=t("seeds"), evaluation=t("eval") or None, changes=draft.lines(),
-        device=t("device") or None,
-    )  # fmt: skip
+    return {
+        "method": t("method"),
+        "lam": t("lam"),
+        "alpha": t("alpha"),
+        "rpat_form": t("form"),
+        "stack": draft.stacked(),
+        "cutmix": "cutmix" in draft.on,
+        "preset": t("preset"),
+        "model": t("model"),
+        "dataset": t("dataset"),
+        "data_dir": t("data_dir") or None,
+        "val_split": whole("val_split"),
+        "norm": t("norm"),
+        "epsilon": t("epsilon"),
+        "steps": whole("steps"),
+        "step_size": t("step_size") or None,
+        "epochs": whole("epochs"),
+        "batch_size": whole("batch_size"),
+        "lr": number(t("lr")) if t("lr") else None,
+        "seeds": t("seeds"),
+        "evaluation": t("eval") or None,
+        "changes": draft.lines(),
+        "device": t("device") or None,
+    }
+
+
+TEXTS = {
+    "method": "method", "lam": "lam", "alpha": "alpha", "rpat_form": "form", "preset": "preset",
+    "model": "model", "dataset": "dataset", "data_dir": "data_dir", "val_split": "val_split",
+    "norm": "norm", "epsilon": "epsilon", "steps": "steps", "step_size": "step_size",
+    "epochs": "epochs", "batch_size": "batch_size", "lr": "lr", "seeds": "seeds",
+    "evaluation": "eval", "device": "device",
+}  # fmt: skip
+"""Option of `rpat run`, by the names of `compose.request` -> field of the form."""
+
+
+def of_options(given: Mapping[str, Any], **beside: str) -> Draft:
+    """Return the draft of what `rpat run` was given; `beside` are fields that no config has."""
+    texts = {
+        name: written(given[key]) for key, name in TEXTS.items() if given.get(key) not in (None, "")
+    } | {name: text for name, text in beside.items() if text}
+    lines = list(given.get("changes") or ())
+    lines += [f"mode={given['mode']}"] * bool(given.get("mode"))
+    if given.get("seed") is not None:
+        texts["seeds"] = str(given["seed"])
+    if lines:
+        texts["set"] = "\n".join(lines)
+    on = {*(given.get("stack") or ()), *(["rpat"] * bool(given.get("rpat")))}
+    return Draft(texts, frozenset(on | ({"cutmix"} if given.get("cutmix") else set())))
+
+
+def under(draft: Draft, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with what an own preset brings where they are not given."""
+    base = options(draft)
+    if given.get("seed") is not None:
+        del base["seeds"]
+    out = {
+        key: base.get(key, value) if value in (None, "", False) else value
+        for key, value in given.items()
+    }
+    for key in ("stack", "changes"):
+        out[key] = [*base[key], *(given.get(key) or ())]
+    return out | {"preset": base["preset"]}
 
 
 def to_wish(draft: Draft) -> Wish:

@@ -6,7 +6,8 @@ A state is told by its sign and its word; colour comes on top. Standard library 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -105,3 +106,20 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return CONTROL.sub(lambda found: "\n" if found[0][0] == "\r" else "", text)
+
+
+def clock(seconds: float) -> str:
+    """Return the local time that lies some seconds ahead: 17:52, with the day where it is far."""
+    form = "%a %H:%M" if seconds > 64_800 else "%H:%M"
+    return time.strftime(form, time.localtime(time.time() + seconds))
+
+
+def spark(values: Sequence[float], cells: int, glyphs: Glyphs = UNICODE) -> str:
+    """Return the newest values as small bars between their least and their greatest."""
+    levels = "▁▂▃▄▅▆▇█" if glyphs is UNICODE else "_.-=+*%#"
+    shown = list(values)[-cells:]
+    if not shown:
+        return ""
+    low, high = min(shown), max(shown)
+    span = (high - low) or 1.0
+    return "".join(levels[min(int((v - low) / span * 8), 7)] for v in shown)

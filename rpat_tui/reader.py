@@ -58,7 +58,7 @@ class Reader:
         if self._current:
             return
         if not self.home.exists():
-            raise StoreError(f"home {self.home.path} has no runs yet: n composes the first one")
+            raise StoreError("no runs yet: n composes the first one")
         try:
             with database.opened(self.home):
                 pass

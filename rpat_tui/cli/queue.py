@@ -124,6 +124,10 @@ def run(
     dry_run: Annotated[
         bool, option("--dry-run", panel=Where, help="Print the exact config, start nothing.")
     ] = False,
+    save_preset: Annotated[
+        str,
+        option("--save-preset", panel=Where, help="Keep these options as a preset, start nothing."),
+    ] = "",
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -137,15 +141,53 @@ def run(
     from rpat_tui.home import find_home, settings
 
     place = find_home(home)
-    request = compose.request(
-        place,
-        method=method, rpat=rpat, lam=lam, alpha=alpha, rpat_form=rpat_form, stack=stack or (),
-        cutmix=cutmix, preset=preset, model=model, dataset=dataset, data_dir=data_dir,
-        val_split=val_split, norm=norm, epsilon=epsilon, steps=steps, step_size=step_size,
-        epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, seeds=seeds, mode=mode,
-        evaluation=evaluation, changes=changes or (), device=device,
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "method": method,
+        "rpat": rpat,
+        "lam": lam,
+        "alpha": alpha,
+        "rpat_form": rpat_form,
+        "stack": stack or (),
+        "cutmix": cutmix,
+        "preset": preset,
+        "model": model,
+        "dataset": dataset,
+        "data_dir": data_dir,
+        "val_split": val_split,
+        "norm": norm,
+        "epsilon": epsilon,
+        "steps": steps,
+        "step_size": step_size,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+        "seeds": seeds,
+        "mode": mode,
+        "evaluation": evaluation,
+        "changes": changes or (),
+        "device": device,
+    }
+    own, asked = _own(preset), given
+    if own is not None:
+        from rpat_tui.draft import under
+
+        asked = under(own, given)
+        name, note = name or own.text("name"), note or own.text("note")
+        tag = tag or list(compose.words(own.text("tags")))
+        priority = priority if priority != 50 else int(own.text("priority") or 50)
+        retries = int(own.text("retries")) if retries is None and own.text("retries") else retries
+    request = compose.request(place, **asked)
     configs = compose.compose(request)
+    if save_preset:
+        from rpat_tui.draft import keep, of_options
+
+        words = {"name": name, "note": note, "tags": ", ".join(tag or ())}
+        words |= {"priority": str(priority)} if priority != 50 else {}
+        words |= {"retries": str(retries)} if retries is not None else {}
+        again = keep(save_preset, of_options(given, **words))
+        say(f"{save_preset} is {'replaced' if again else 'kept'}: rpat run --preset {save_preset}")
+        return
     if dry_run:
         from rpat_tui.cli.plan import show_plan
 
@@ -162,6 +204,22 @@ def run(
         ),
     )  # fmt: skip
     _start(place, configs, wish, after or [], detach, json, reuse)
+
+
+def _own(name: str) -> Any:
+    """Return the draft behind an own preset; None for any other name."""
+    from rpat.recipes import presets
+
+    if not name or name in presets():
+        return None
+    from rpat.errors import ConfigError
+    from rpat.knobs import unknown
+    from rpat_tui import presets as kept
+    from rpat_tui.draft import own_presets
+
+    if name not in kept.own():  # says so where the file cannot be read
+        raise ConfigError(f"--preset {unknown(name, [*kept.own(), *presets()])}")
+    return own_presets()[name]
 
 
 def _start(

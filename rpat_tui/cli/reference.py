@@ -102,15 +102,31 @@ def _explain(fact: dict[str, Any]) -> None:
 
 def presets(
     name: Annotated[str, typer.Argument(help="One preset; all if left out.")] = "",
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Forget this preset of your own.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """List the named recipes, or explain one.
 
-    Data set, network and norm remain arguments of a preset.
+    Data set, network and norm remain arguments of a preset. Your own come first; rpat run
+    --save-preset NAME and the form of rpat tui keep them.
     """
     from rpat import recipes
+    from rpat.errors import ConfigError
+    from rpat_tui import presets as kept
 
-    found = [recipes.preset(name)] if name else list(recipes.presets().values())
+    own = kept.own()
+    if delete:
+        if not name:
+            raise ConfigError("--delete needs the name of a preset")
+        kept.delete(name)
+        say(f"{name} is forgotten")
+        return
+    mine = [(key, preset) for key, preset in own.items() if name in ("", key)]
+    found = list(recipes.presets().values()) if not name else []
+    if name and not mine:
+        found = [recipes.preset(name)]
     if json:
         keys = (
             "name",
@@ -123,14 +139,51 @@ def presets(
             "epochs",
             "cutmix",
         )
-        print_json([{key: getattr(p, key) for key in keys} for p in found])
+        print_json(
+            [_own_preset(key, preset) for key, preset in mine]
+            + [{key: getattr(p, key) for key in keys} | {"own": False} for p in found]
+        )
+    elif name and mine:
+        say(f"{name}: {_command_of(mine[0][1])}")
+        say(f"rpat run --preset {name}")
     elif name:
         _explain_preset(found[0])
     else:
         table = plain_table("preset", "what it is")
+        for key, preset in mine:
+            table.add_row(key, f"your own: {_command_of(preset)}")
         for p in found:
             table.add_row(p.name, p.about)
         console().print(table)
+
+
+def _command_of(preset: Any) -> str:
+    """Return the command that an own preset stands for."""
+    import shlex
+
+    from rpat_tui.draft import Draft, command_words
+    from rpat_tui.home import find_home
+
+    words = command_words(Draft(preset.texts, frozenset(preset.on)), find_home())
+    return shlex.join(words)
+
+
+def _own_preset(name: str, preset: Any) -> dict[str, Any]:
+    """Return an own preset with the keys of the others, and its texts."""
+    texts = dict(preset.texts)
+    return {
+        "name": name,
+        "method": texts.get("method", ""),
+        "wrappers": [word for word in preset.on if word not in ("cutmix", "reuse")],
+        "about": _command_of(preset),
+        "note": texts.get("note", ""),
+        "model": texts.get("model", ""),
+        "dataset": texts.get("dataset", ""),
+        "epochs": int(texts["epochs"]) if texts.get("epochs", "").isdigit() else 0,
+        "cutmix": "cutmix" in preset.on,
+        "own": True,
+        "fields": texts,
+    }
 
 
 def _explain_preset(preset: Any) -> None:

@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("evaluate", "Attack weights that exist: a run's, or any checkpoint file's."),
     "table": ("compare", "Print the paper-style summary."),
     "compare": ("compare", "Compare runs with their seeds: config, results, tests."),
+    "fill": ("fill", "Queue what the table lacks."),
     "report": ("report", "Write one HTML page about runs."),
     "sql": ("sql", "Ask the database in SQL; it only reads."),
     "methods": ("reference", "List methods, or explain one."),

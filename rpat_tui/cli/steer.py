@@ -119,6 +119,30 @@ def last(runs: Runs, home: HomeOption = None) -> None:
     _order(runs, home, "place_last", "last")
 
 
+@queue_app.command()
+def up(runs: Runs, home: HomeOption = None) -> None:
+    """Let queued runs start one place earlier."""
+    _step(runs, home, -1)
+
+
+@queue_app.command()
+def down(runs: Runs, home: HomeOption = None) -> None:
+    """Let queued runs start one place later."""
+    _step(runs, home, 1)
+
+
+def _step(runs: list[str], home: str | None, by: int) -> None:
+    from rpat_tui.store import queries, queue
+    from rpat_tui.store.db import transaction
+
+    with reading(home) as (_, db), transaction(db):
+        numbers = queries.find(db, runs)
+        _must_wait(db, numbers)
+        for n in numbers if by < 0 else numbers[::-1]:
+            queue.place_one(db, n, by)
+    say(f"{' '.join(queue.name_of(n) for n in numbers)}: one {'earlier' if by < 0 else 'later'}")
+
+
 def _order(runs: list[str], home: str | None, how: str, word: str) -> None:
     from rpat_tui.store import queries, queue
     from rpat_tui.store.db import transaction

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
+from textual.content import Content
+from textual.css.query import NoMatches
+from textual.geometry import Region
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Footer
 
 from rpat.errors import RpatError
@@ -23,6 +27,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+IN_DEMO = "this is the demo: it replays recordings and trains nothing new; rpat tui does"
+
+SIGNS = {"left_square_bracket": "[", "right_square_bracket": "]"}
+"""What keys are called on the screen."""
+
 
 def act_bindings(*names: str, hidden: Collection[str] = ()) -> list[BindingType]:
     """Return bindings for acts by their names; each key calls `action_act`.
@@ -32,16 +41,31 @@ def act_bindings(*names: str, hidden: Collection[str] = ()) -> list[BindingType]
     return [
         Binding(
             act.key, f"act('{act.name}')", act.label or act.title, tooltip=act.title,
-            show=act.name not in hidden,
+            show=act.name not in hidden, key_display=SIGNS.get(act.key),
         )
         for act in map(ACTS.__getitem__, names)
     ]  # fmt: skip
 
 
+def retitle(pane: Widget, title: str | Content) -> None:
+    """Write another title into the frame of a pane; only that line is painted, not the pane."""
+    text = title if isinstance(title, Content) else Content(title)
+    if text != getattr(pane, "_border_title", None):
+        pane._border_title = text
+        shift = pane.content_offset
+        pane.refresh(Region(-shift.x, -shift.y, pane.outer_size.width, 1))
+
+
 class Page(Keyed, Screen[None]):
-    """A screen between bar and footer whose data are renewed when the database has changed."""
+    """A screen between bar and footer whose data are renewed when the database has changed.
+
+    Panes with the class `pane` are framed where there is room; the frame of the focused one is
+    lit.
+    """
 
     TITLE_WORD: ClassVar[str] = ""
+    AUTO_FOCUS = ""
+    """Each screen names its own pane: the first widget may be a line that is not shown yet."""
     BORDER: ClassVar[Border | None] = None
     """The border that `<` and `>` move."""
 
@@ -52,9 +76,18 @@ class Page(Keyed, Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Lay the bar on top and the keys at the foot of what the screen shows."""
+        self._set_breakpoints()
         yield Bar()
         yield from self.body()
         yield Footer(show_command_palette=False)
+
+    def _set_breakpoints(self) -> None:
+        """Take the classes of the width before the first frame: none is drawn for another one."""
+        width = self.app.size.width
+        known = sorted(self.HORIZONTAL_BREAKPOINTS or ())
+        fitting = [name for least, name in known if width >= least][-1:]
+        for _, name in known:
+            self.set_class(name in fitting, name)
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:
@@ -101,6 +134,10 @@ class Page(Keyed, Screen[None]):
         except RpatError as error:
             self.rpat.say_in_bar(str(error))
             return None
+        except NoMatches:
+            if self.app.is_running and self.is_attached:
+                raise
+            return None  # the window is being closed, and its panes have gone first
 
     # ----------------------------------------------------------------- sizes
 
@@ -164,6 +201,13 @@ class Page(Keyed, Screen[None]):
         if yes:
             self.rpat.carry_out(act, rows)
 
+    def on_chart_widget_axis_asked(self) -> None:
+        """Say where other axes are drawn."""
+        self.app.notify("screens draw over epochs; rpat plot --x time draws over hours")
+
     def action_copy(self) -> None:
         """Copy the command that shows the chosen runs."""
-        self.rpat.copy(" ".join(["rpat show", *map(queue.name_of, self.chosen())]))
+        if numbers := self.chosen():
+            self.rpat.copy(" ".join(["rpat show", *map(queue.name_of, numbers)]))
+        else:
+            self.app.notify("copy: no run is chosen", severity="warning")

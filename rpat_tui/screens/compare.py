@@ -16,6 +16,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
+from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
@@ -28,8 +29,9 @@ from rpat_tui.charts.smooth import band
 from rpat_tui.contrast import MOST, RULE_TITLES, RULES, Contrast, Group, contrast, groups_of
 from rpat_tui.launch.differences import differences
 from rpat_tui.screens import beside
-from rpat_tui.screens.base import Page
+from rpat_tui.screens.base import Page, retitle
 from rpat_tui.screens.border import BORDER_KEYS, Border
+from rpat_tui.screens.diffing import FullDiff
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.saving import save
 from rpat_tui.store import curves, kin
@@ -50,7 +52,10 @@ METRICS = {
     "seconds an epoch": "time/epoch_s",
 }
 """What the curves can show, in the order of the menu."""
-PANES = ("groups", "curves", "plane", "config", "results")
+PANES = {
+    "groups": "Groups", "curves": "Curves", "plane": "Pareto", "config": "Config",
+    "results": "Results",
+}  # fmt: skip
 """In the order of the tab key."""
 NOBODY = "no runs are chosen: mark some with space on screen 1, or put the cursor on one"
 WHOLE = ("test/clean_acc", "test/pgd_acc")
@@ -127,17 +132,19 @@ def _size_panes(screen: Screen[Any], width: int | None) -> None:
 class CompareScreen(Page):
     """Groups, curves, plane, configs and results; one pane at a time where there is little room."""
 
+    AUTO_FOCUS = "Groups"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
     DEFAULT_CSS = """
     CompareScreen {
         #panes { layout: grid; grid-size: 3 3; grid-columns: 38 1fr 1fr; grid-rows: 9 1fr 13;
                  height: 1fr; }
         #panes > * { height: 1fr; width: 1fr; }
-        #curves, #plane { row-span: 2; padding: 0 1; }
-        #groups, #config, #results { border: round $border-blurred; padding: 0 1;
-                                     border-title-color: $foreground; }
+        #curves, #plane { row-span: 2; }
+        #strip { display: none; height: 1; padding: 0 1; color: $text-muted; }
+        #panes > * { border: round $border-blurred; border-title-color: $text-muted; }
+        #groups, #config, #results { padding: 0 1; }
+        #panes > *:focus { border: round $primary; border-title-color: $foreground; }
         #groups Static, #config Static { text-wrap: nowrap; text-overflow: ellipsis; }
-        #groups:focus, #config:focus, #results:focus { border: round $primary; }
         #config { row-span: 2; }
         #results { column-span: 2; }
         &.-narrow #panes { grid-size: 1 1; grid-columns: 1fr; grid-rows: 1fr; }
@@ -145,15 +152,27 @@ class CompareScreen(Page):
         &.-narrow #panes > * { row-span: 1; column-span: 1; display: none; }
         &.-one #panes > * { row-span: 1; column-span: 1; display: none; }
         &.-narrow #panes > .-here { display: block; }
+        &.-narrow #panes > * { border: none; }
+        &.-narrow #panes > *:focus { border: none; }
+        &.-narrow #strip, &.-one #strip { display: block; }
+        &.-narrow #panes.-pair { grid-size: 1 2; grid-rows: 8 1fr; }
+        &.-narrow #panes.-pair > #results { border-top: solid $border-blurred; }
         &.-one #panes > .-here { display: block; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "metric", "metric"),
         Binding("b", "rule", "rule", priority=True),
-        Binding("a", "keys_shown", "all"),
+        Binding(
+            "a",
+            "keys_shown",
+            "all",
+            show=False,
+            tooltip="all keys of the configs, or those that differ",
+        ),
+        Binding("D", "full_diff", "diff", tooltip="everything in which two groups differ"),
         Binding("e", "export", "export"),
-        Binding("y", "copy", "copy"),
+        Binding("y", "copy", "copy", show=False),
         Binding("tab", "pane(1)", "pane", priority=True),
         Binding("shift+tab", "pane(-1)", "pane before", show=False, priority=True),
         Binding("z", "zoom", "zoom", show=False),
@@ -174,6 +193,7 @@ class CompareScreen(Page):
 
     def body(self) -> ComposeResult:
         """Groups and configs to the left, charts and results to the right."""
+        yield Static("", id="strip")
         with Container(id="panes"):
             yield Groups(id="groups")
             yield ChartWidget(charts=self.rpat.charts, id="curves")
@@ -287,14 +307,20 @@ class CompareScreen(Page):
         self._put("results", beside.results_text(made, self._width("results"), look))
         self._draw_curves()
         self._draw_plane()
+        here = next((p for p in PANES if self.query_one(f"#{p}").has_focus_within), "groups")
+        title = "" if here in ("curves", "plane") else self.query_one(f"#{here}").border_title
+        text, bar = (
+            strip(here, Content.from_markup(str(title or "")).plain),
+            self.query_one("#strip", Static),
+        )
+        if bar.content != text:
+            bar.update(text)
 
     def _width(self, pane: str) -> int:
         return self.query_one(f"#{pane}").size.width or self.app.size.width - 4
 
     def _title(self, pane: str, text: str) -> None:
-        widget = self.query_one(f"#{pane}")
-        if str(widget.border_title) != text:
-            widget.border_title = Text(text).markup
+        retitle(self.query_one(f"#{pane}"), text)
 
     def _put(self, pane: str, text: Text) -> None:
         widget = self.query_one(f"#{pane}").query_one(Static)
@@ -381,9 +407,10 @@ class CompareScreen(Page):
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Remember the pane, for where only one has room."""
+        here = next((p for p in PANES if self.query_one(f"#{p}").has_focus_within), "groups")
         for name in PANES:
-            pane = self.query_one(f"#{name}")
-            pane.set_class(pane.has_focus_within, "-here")
+            self.query_one(f"#{name}").set_class(name == here, "-here")
+        self._pair(here)
         self.call_after_refresh(self._show)
 
     # ----------------------------------------------------------------- keys
@@ -391,13 +418,22 @@ class CompareScreen(Page):
     def _go(self, pane: str) -> None:
         for name in PANES:
             self.query_one(f"#{name}").set_class(name == pane, "-here")
+        self._pair(pane)
         widget = self.query_one(f"#{pane}")
         self.call_after_refresh(widget.focus)
 
+    def _pair(self, pane: str) -> None:
+        """Where there is little room, let the results stand below the groups."""
+        pair = pane == "groups" and self.has_class("-narrow") and not self.has_class("-one")
+        self.query_one("#panes").set_class(pair, "-pair")
+        if pair:
+            self.query_one("#results").add_class("-here")
+
     def action_pane(self, by: int) -> None:
         """Go to the next pane."""
-        here = next((i for i, p in enumerate(PANES) if self.query_one(f"#{p}").has_focus), -by)
-        self._go(PANES[(here + by) % len(PANES)])
+        names = list(PANES)
+        here = next((i for i, p in enumerate(names) if self.query_one(f"#{p}").has_focus), -by)
+        self._go(names[(here + by) % len(names)])
 
     def action_zoom(self) -> None:
         """Give the focused pane the whole screen, or take it back."""
@@ -425,6 +461,22 @@ class CompareScreen(Page):
         """Show all keys of the configs, or those that differ."""
         self.every_key = not self.every_key
         self._show()
+
+    def action_full_diff(self) -> None:
+        """Show everything in which the group at the cursor differs from the first one."""
+        self.aside(self._read_full_diff())
+
+    async def _read_full_diff(self) -> None:
+        groups = self.seen.made.groups
+        if len(groups) < 2:
+            self.app.notify("two groups are needed: mark runs on screen 1", severity="warning")
+            return
+        at = self.seen.groups[self.groups.at] if self.seen.groups else groups[1]
+        other = at if at in groups and at is not groups[0] else groups[1]
+        home, pair = self.rpat.home, (groups[0].numbers[0], other.numbers[0])
+        found = await self.told(self.rpat.reader.read(lambda db: differences(home, db, *pair)))
+        if found is not None:
+            self.app.push_screen(FullDiff(found))
 
     def action_export(self) -> None:
         """Ask for a format and write the comparison to a file."""
@@ -455,6 +507,14 @@ class CompareScreen(Page):
         rule = [] if self.rule == "best" else ["--rule", self.rule]
         only = [] if self.seen.whole else ["--only"]
         self.rpat.copy(" ".join(["rpat compare", *words, *rule, *only]))
+
+
+def strip(here: str, title: str) -> Text:
+    """Return the names of the panes, the one in front marked, and what that one shows."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for name, said in PANES.items():
+        text.append(f" {said} ", style="reverse" if name == here else "").append(" ")
+    return text.append(f"  {title}", style="bold")
 
 
 def _bundles(read: curves.Curves, groups: Sequence[Group], name: str) -> tuple[Bundle, ...]:

@@ -26,10 +26,11 @@ from rpat_tui import draft as drafts
 from rpat_tui.draft import FIELDS, GROUPS, SWITCHES, Draft, Resolved
 from rpat_tui.launch import enqueue
 from rpat_tui.screens.ask import Ask
-from rpat_tui.screens.base import Page
+from rpat_tui.screens.ask import Line as AskLine
+from rpat_tui.screens.base import IN_DEMO, Page
 from rpat_tui.screens.form import Form, Line, Switches, with_word
 from rpat_tui.screens.pick import Pick
-from rpat_tui.screens.prospect import Prospect, look, plan, summary, verdict
+from rpat_tui.screens.prospect import Prospect, hints, look, plan, summary, verdict
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
 from rpat_tui.wording import flat
@@ -42,37 +43,43 @@ class Compose(Page):
     """A form on top of the screen it was opened from; escape leaves it."""
 
     AUTO_FOCUS = "#method"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012  textual's own form
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
     DEFAULT_CSS = """
     Compose {
         #panes { height: 1fr; }
-        #fields { width: 1fr; max-width: 62; height: 1fr; padding: 0 0 0 1; scrollbar-size: 1 1; }
+        #what { width: 1fr; max-width: 66; height: 1fr; padding: 0 0 0 1; }
+        #fields { scrollbar-size: 1 1; height: 1fr; }
         #fields .group { height: 1; color: $primary; text-style: bold; }
-        #side { width: 1fr; height: 1fr; border-left: solid $border-blurred; }
+        #side { width: 1fr; height: 1fr; }
         #summary, #verdict { padding: 0 1; scrollbar-size: 1 1; }
         #summary { height: 1fr; }
         #verdict { height: auto; max-height: 45%; border-top: solid $border-blurred; }
+        &.-wide .pane {
+            border: round $border-blurred; border-title-color: $text-muted;
+            &:focus-within { border: round $primary; border-title-color: $foreground; }
+        }
         #summary:focus, #verdict:focus { background-tint: $foreground 5%; }
         #found, #checks { height: auto; width: 1fr; }
         #command { height: auto; max-height: 4; padding: 0 1; background: $panel; }
         #status { height: 1; padding: 0 1; color: $text-muted; }
         &.-narrow #panes { layout: vertical; }
-        &.-narrow #fields { max-width: 100%; height: 2fr; }
+        &.-narrow #what { max-width: 100%; height: 2fr; }
         &.-narrow #side { height: auto; border: none; }
         &.-narrow #summary { display: none; }
         &.-narrow #verdict { max-height: 30vh; }
         &.-narrow.-plan #side { height: 1fr; }
         &.-narrow.-plan #summary { display: block; }
-        &.-narrow.-plan #fields { display: none; }
+        &.-narrow.-plan #what { display: none; }
     }
     """
     FIXED = ("stay",)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "queue(False)", "queue", priority=True),
-        Binding("ctrl+t", "queue(True)", "queue first", priority=True),
+        Binding("ctrl+t", "queue(True)", "on top", priority=True, tooltip="queue in front"),
         Binding("ctrl+r", "plan", "dry run", priority=True),
-        Binding("ctrl+y", "copy", "copy", priority=True),
-        Binding("ctrl+g", "edit", "edit", priority=True),
+        Binding("ctrl+o", "keep", "keep", priority=True, tooltip="keep the form as a preset"),
+        Binding("ctrl+y", "copy", "copy", priority=True, tooltip="copy the command"),
+        Binding("ctrl+g", "edit", "edit", priority=True, tooltip="values in an editor"),
         Binding("escape", "cancel", "cancel", priority=True),
         Binding("q,n,1,2,3,4,5,grave_accent,colon", "stay", "nothing: esc leaves", show=False),
     ]
@@ -93,21 +100,23 @@ class Compose(Page):
     def body(self) -> ComposeResult:
         """The form to the left, what it comes to to the right, the command below."""
         with Horizontal(id="panes"):
-            with Form(id="fields"):
-                for group in GROUPS:
-                    like = self.like if group is GROUPS[0] else None
-                    more = "" if like is None else f", like {queue.name_of(like)}"
-                    yield Static(group.title + more, classes="group", markup=False)
-                    for f in group.fields:
-                        yield Line(f, self.rpat.glyphs.unfold)
-                        if f.name == "method":
-                            yield Switches("wrappers", group.switches, id="wrappers")
-                    if group.switches and "reuse" in group.switches:
-                        yield Switches("", group.switches, id="choices")
+            with Vertical(id="what", classes="pane") as what:
+                what.border_title = "New runs"
+                with Form(id="fields"):
+                    for group in GROUPS:
+                        like = self.like if group is GROUPS[0] else None
+                        more = "" if like is None else f", like {queue.name_of(like)}"
+                        yield Static(group.title + more, classes="group", markup=False)
+                        for f in group.fields:
+                            yield Line(f, self.rpat.glyphs.unfold)
+                            if f.name == "method":
+                                yield Switches("wrappers", group.switches, id="wrappers")
+                        if group.switches and "reuse" in group.switches:
+                            yield Switches("", group.switches, id="choices")
             with Vertical(id="side"):
-                with VerticalScroll(id="summary"):
+                with VerticalScroll(id="summary", classes="pane"):
                     yield Static("", id="found", markup=False)
-                with VerticalScroll(id="verdict"):
+                with VerticalScroll(id="verdict", classes="pane"):
                     yield Static("", id="checks", markup=False)
         yield Static("$ rpat run", id="command", markup=False)
         yield Static("", id="status", markup=False)
@@ -200,12 +209,14 @@ class Compose(Page):
             switches.tell(found.given)
         self._write("command", Text(f"$ {found.command}"))
         width = max(self.query_one("#summary").scrollable_content_region.width, 40)
+        begun = bool(draft.texts or draft.on)
         checks = Text("Name a method or a preset: enter lists them.", style="dim")
-        if draft.texts or draft.on:
+        if begun:
             checks = verdict(found, self.prospect, self.rpat.glyphs)
         details = (
             plan(found, self.prospect, width) if self.is_plan else summary(found, draft, width)
         )
+        details = details if begun else hints()
         self._write("checks", checks)
         self._write("found", details)
         self._help()
@@ -263,6 +274,7 @@ class Compose(Page):
         """Show what would be queued, all of it; start nothing."""
         self.is_plan = not self.is_plan
         self.set_class(self.is_plan, "-plan")
+        self.query_one("#summary").border_title = "Dry run: nothing is started" * self.is_plan
         if self.is_plan:
             self.query_one("#summary").focus()
         else:
@@ -273,6 +285,31 @@ class Compose(Page):
         """Copy the command."""
         words = drafts.command_words(self.draft(), self.rpat.home)
         self.rpat.copy(shlex.join(words))
+
+    def action_keep(self) -> None:
+        """Ask for a name and keep what the form holds as a preset of one's own."""
+        draft = self.draft()
+        if self.rpat.readonly:
+            self.app.notify("keep: this window is read-only", severity="warning")
+        elif not draft.texts and not draft.on:
+            self.app.notify("there is nothing to keep: the form is empty", severity="warning")
+        else:
+            title = "keep this form as a preset named"
+            hint = "letters, digits and . _ + / -; enter keeps it, esc cancels"
+            self.app.push_screen(AskLine(title, hint=hint), self._keep)
+
+    def _keep(self, name: str | None) -> None:
+        if not name or not name.strip():
+            return
+        name = name.strip()
+        try:
+            again = drafts.keep(name, self.draft())
+        except ConfigError as error:
+            self.app.notify(str(error), title="nothing was kept", severity="error")
+            return
+        self.app.notify(
+            f"rpat run --preset {name}", title=f"{name} is {'replaced' if again else 'kept'}"
+        )
 
     def action_stay(self) -> None:
         """Say how one leaves, where a key would leave by itself."""
@@ -295,6 +332,8 @@ class Compose(Page):
         """Queue what the form comes to, unless something is wrong."""
         if self.rpat.readonly:
             self.app.notify("queue: this window is read-only", severity="warning")
+        elif self.rpat.replay is not None:
+            self.app.notify(IN_DEMO, severity="warning")
         elif not self._queueing:
             self._queueing = True
             self._queue(first)

@@ -10,16 +10,18 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widget import Widget
 from textual.widgets import Static
 
 from rpat.knobs import show
 from rpat_tui.charts.chart import Marker, Series
+from rpat_tui.screens.aspects import overview
 from rpat_tui.screens.base import Page, act_bindings
 from rpat_tui.screens.border import BORDER_KEYS, Border
-from rpat_tui.screens.details import describe_run
 from rpat_tui.screens.failure import failure_text
 from rpat_tui.store import curves, queries
 from rpat_tui.widgets.chart import ChartWidget
+from rpat_tui.widgets.keyed import Keyed
 
 CHARTS = {
     "accuracy": ("test/clean_acc", "test/pgd_acc"),
@@ -28,18 +30,46 @@ CHARTS = {
 }
 
 
+class Scroll(Keyed, VerticalScroll, can_focus=True):
+    """Facts that are moved by the same keys as everything else."""
+
+    CONTEXT = "facts"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j,down", "scroll_down", "down", show=False),
+        Binding("k,up", "scroll_up", "up", show=False),
+    ]
+
+
 class Detail(Page):
     """A run on top of the screen it was opened from; escape goes back."""
 
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
     DEFAULT_CSS = """
     Detail {
         #charts { width: 3fr; }
-        #facts { width: 2fr; min-width: 36; border-left: solid $border-blurred; padding: 0 1;
-                 scrollbar-size-vertical: 1; scrollbar-color: $border-blurred;
-                 scrollbar-background: $background; }
+        #facts { width: 2fr; min-width: 36; }
+        #summary, #settings { padding: 0 1; scrollbar-size-vertical: 1;
+                              scrollbar-color: $border-blurred;
+                              scrollbar-background: $background; }
+        #summary { height: auto; max-height: 60%; }
+        #settings { height: 1fr; border-top: solid $border-blurred;
+                    border-title-color: $text-muted; }
+        #text, #config { height: auto; }
         ChartWidget { height: 1fr; }
-        #card { height: auto; border: round $error; padding: 0 1; display: none; }
+        .plot { height: 1fr; }
+        #card { height: auto; border: round $error; border-title-color: $error; padding: 0 1;
+                display: none; }
         #card.-open { display: block; }
+        &.-wide .pane {
+            border: round $border-blurred; border-title-color: $text-muted;
+            &:focus-within { border: round $primary; border-title-color: $foreground; }
+        }
+        &.-narrow #charts { width: 1fr; display: none; }
+        &.-narrow #facts { width: 1fr; }
+        &.-narrow #summary { max-height: 100%; height: 3fr; }
+        &.-narrow #settings { height: 2fr; }
+        &.-narrow.-charts #charts { display: block; }
+        &.-narrow.-charts #facts { display: none; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -48,6 +78,9 @@ class Detail(Page):
             "stop", "kill", "pause", "requeue", "restart", hidden=("kill", "requeue", "restart")
         ),
         Binding("L", "log", "log"),
+        Binding("c", "clone", "new one like this", show=False),
+        Binding("tab", "pane(1)", "next pane", show=False),
+        Binding("shift+tab", "pane(-1)", "pane before", show=False),
         *BORDER_KEYS,
         Binding("y", "copy", "copy"),
     ]
@@ -60,15 +93,28 @@ class Detail(Page):
 
     def body(self) -> ComposeResult:
         """Charts to the left, facts to the right."""
+        yield Static("", id="card", markup=False)
         with Horizontal():
             with Vertical(id="charts"):
-                yield Static("", id="card", markup=False)
                 for name in CHARTS:
-                    yield ChartWidget(
-                        title=name, charts=self.rpat.charts, id=f"c-{name.replace(' ', '-')}"
-                    )
-            with VerticalScroll(id="facts"):
-                yield Static("", id="text", markup=False)
+                    with Vertical(classes="plot pane"):
+                        yield ChartWidget(
+                            title=name, charts=self.rpat.charts, id=f"c-{name.replace(' ', '-')}"
+                        )
+            with Vertical(id="facts"):
+                with Scroll(id="summary", classes="pane") as summary:
+                    summary.border_title = "Results"
+                    yield Static("", id="text", markup=False)
+                with Scroll(id="settings", classes="pane") as settings:
+                    settings.border_title = "Config and history"
+                    yield Static("", id="config", markup=False)
+
+    def on_mount(self) -> None:
+        """Begin with the curves, or with the results where only one of them has room."""
+        if self.has_class("-narrow"):
+            self.query_one("#summary").focus()
+        else:
+            self.query(ChartWidget).first().focus()
 
     def on_resize(self) -> None:
         """Fit the panes to the new width."""
@@ -91,33 +137,52 @@ class Detail(Page):
                 title=name, planned_end=found.planned, x_name=found.x_name, whole=True,
             )  # fmt: skip
             chart.set_markers([Marker(x) for x in found.drops])
-        text = await self.rpat.reader.read(lambda db: self._facts(db))
-        self.query_one("#text", Static).update(text)
-        home = self.rpat.home
+        home, signs = self.rpat.home, self.rpat.glyphs
+        texts = await self.rpat.reader.read(
+            lambda db: (overview(home, db, self.n, signs), self._facts(db))
+        )
+        for place, text in zip(("text", "config"), texts, strict=True):
+            pane = self.query_one(f"#{place}", Static)
+            if pane.content != text:
+                pane.update(text)
         failed = await self.rpat.reader.read(lambda db: failure_text(home, db, self.n))
         card = self.query_one("#card", Static)
         card.set_class(failed is not None, "-open")
-        if failed is not None:
+        if failed is not None and failed != card.content:
+            card.border_title = "What happened"
             card.update(failed)
 
     def _facts(self, db: object) -> Text:
         import sqlite3
 
         assert isinstance(db, sqlite3.Connection)
-        text = describe_run(db, self.n)
-        text.append("\n\n")
+        text = Text()
         for section, values in queries.config_of(db, self.n).items():
             if not isinstance(values, dict) or not values:
                 continue
             text.append(f"{section}\n", style="bold")
             for key, value in values.items():
                 shown = show(tuple(value) if isinstance(value, list) else value)
-                text.append(f"  {key:<16} {shown or '–'}\n", style="dim")
+                text.append(f"  {key:<16} ", style="dim").append(f"{shown or '–'}\n")
         text.append("history\n", style="bold")
         for move in queries.transitions(db, self.n):
             reason = f" {move['reason']}" if move["reason"] else ""
-            text.append(f"  {queries.iso(move['t'])}  {move['new']}{reason}\n", style="dim")
+            text.append(f"  {queries.iso(move['t'])}  ", style="dim")
+            text.append(f"{move['new']}{reason}\n")
+        text.rstrip()
         return text
+
+    def action_pane(self, by: int) -> None:
+        """Go to the next pane; where there is little room, it comes to the front."""
+        panes: list[Widget] = [*self.query(Scroll), *self.query(ChartWidget)]
+        here = next((i for i, pane in enumerate(panes) if pane.has_focus), 0)
+        to = panes[(here + by) % len(panes)]
+        self.set_class(isinstance(to, ChartWidget), "-charts")
+        self.call_after_refresh(to.focus)
+
+    def action_clone(self) -> None:
+        """Compose a run like this one."""
+        self.rpat.compose_like(self.n)
 
     def action_back(self) -> None:
         """Go back to where the run was opened."""

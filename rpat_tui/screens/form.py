@@ -47,16 +47,14 @@ class Line(Widget):
 
     DEFAULT_CSS = """
     Line { height: 1; width: 1fr; }
-    Line > Input { width: 1fr; margin: 0 2 0 11; }
-    Line.-noted > Input { margin: 0 12 0 11; }
-    Line > TextArea { width: 1fr; height: 3; margin: 0 2 0 11; padding: 0; }
+    Line > Input { width: 1fr; margin: 0 12 0 11; }
+    Line > TextArea { width: 1fr; height: 3; margin: 0 12 0 11; padding: 0; }
     Line.-high { height: 3; }
     """
 
     def __init__(self, field: Field, more: str) -> None:
         self.names = tuple(field.choices())
-        classes = "-noted" if field.name in ("epsilon", "step_size") else None
-        super().__init__(id=f"line-{field.name}", classes=classes)
+        super().__init__(id=f"line-{field.name}")
         self.field, self.more = field, more
         self.problem = self.note = self.default = ""
         known = Words(self.names) if self.names else None
@@ -121,7 +119,7 @@ class Line(Widget):
             text.append(" " * (self.size.width - LABEL + 1 - len(self.note)))
             text.append(self.note, style="dim")
         elif self.names:
-            text.append(" " * (self.size.width - LABEL) + self.more, style="dim")
+            text.append(" " * (self.size.width - LABEL - 10) + self.more, style="dim")
         text.append("\n" * (3 if self.field.name == "set" else 1))
         for line in self._wrapped():
             text.append(" " * LABEL + line + "\n", style="red")
@@ -241,8 +239,8 @@ class Form(VerticalScroll, can_focus=False, inherit_bindings=False):
     """The lines of a form; up and down go from one to the next."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "screen.focus_next", show=False),
-        Binding("up", "screen.focus_previous", show=False),
+        Binding("down", "app.focus_next", show=False),
+        Binding("up", "app.focus_previous", show=False),
     ]
 
 

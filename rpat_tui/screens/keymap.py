@@ -34,6 +34,7 @@ PLACES = {
     EVERYWHERE: ("rpat_tui.app", "RpatApp"),
     "runs": ("rpat_tui.screens.runs", "RunsScreen"),
     "list": ("rpat_tui.widgets.runtable", "RunTable"),
+    "about": ("rpat_tui.screens.runs", "About"),
     "chart": ("rpat_tui.widgets.chart", "ChartWidget"),
     "queue": ("rpat_tui.screens.queue", "QueueScreen"),
     "compare": ("rpat_tui.screens.compare", "CompareScreen"),
@@ -43,17 +44,18 @@ PLACES = {
     "logs": ("rpat_tui.screens.logs", "LogsScreen"),
     "text": ("rpat_tui.widgets.tail", "Tail"),
     "detail": ("rpat_tui.screens.detail", "Detail"),
+    "facts": ("rpat_tui.screens.detail", "Scroll"),
     "compose": ("rpat_tui.screens.compose", "Compose"),
 }
 """Where keys work, in the order of the documents, and where each is written."""
 
 SCREENS: dict[str, tuple[str, ...]] = {
-    "runs": ("list", "chart"),
+    "runs": ("list", "chart", "about"),
     "queue": (),
     "compare": ("groups", "chart"),
     "table": ("cells",),
     "logs": ("text",),
-    "detail": ("chart",),
+    "detail": ("chart", "facts"),
     "compose": (),
 }
 """Screens with the panes on them that have keys of their own."""
@@ -87,6 +89,9 @@ MAPS: dict[str, dict[str, str]] = {
         **{f"cells.{name}": _MOVES[name] for name in ("down", "up", "page-down", "page-up")},
         "cells.left": _LEFT, "cells.right": _RIGHT,
         "groups.down": _MOVES["down"], "groups.up": _MOVES["up"],
+        **{f"about.scroll-{name}": _MOVES[name] for name in ("down", "up")},
+        **{f"facts.scroll-{name}": _MOVES[name] for name in ("down", "up")},
+        "about.page-before": _LEFT, "about.next-page": _RIGHT,
         "queue.down": "ctrl+n", "queue.up": "ctrl+p",
         "chart.left": _LEFT, "chart.right": _RIGHT, "chart.leave": _BACK,
         "runs.filter": _SEARCH, "logs.search": _SEARCH, "runs.clear": _BACK, "logs.close": _BACK,

@@ -80,8 +80,8 @@ def groups(screen: Screen[Any]) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 TITLES = {
-    "list": "the list", "chart": "the chart", "text": "the text", "cells": "the table",
-    "groups": "the groups",
+    "list": "the list", "chart": "the chart", "text": "the text", "cells": "the cells",
+    "groups": "the groups", "about": "the details", "facts": "the facts", "plane": "the plane",
 }  # fmt: skip
 
 
@@ -113,6 +113,7 @@ def _sign(name: str) -> str:
     signs = {
         "slash": "/", "question_mark": "?", "colon": ":", "grave_accent": "`",
         "left_square_bracket": "[", "right_square_bracket": "]", "plus": "+", "minus": "-",
-        "equals_sign": "=", "less_than_sign": "<", "greater_than_sign": ">", "asterisk": "*",
+        "equals_sign": "=", "less_than_sign": "<", "greater_than_sign": ">", "full_stop": ".",
+        "comma": ",", "asterisk": "*",
     }  # fmt: skip
     return signs.get(name, name)

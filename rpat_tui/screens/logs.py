@@ -10,10 +10,11 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.widgets import Input, Static
 
 from rpat.rundir import RunDir
-from rpat_tui.screens.base import Page
+from rpat_tui.screens.base import Page, retitle
 from rpat_tui.screens.failure import failure_text
 from rpat_tui.sentences import sentence
 from rpat_tui.store import queries
@@ -42,11 +43,17 @@ def reported(line: str) -> str:
 class LogsScreen(Page):
     """The output of the run at the cursor of the list; `<` and `>` go to other attempts."""
 
+    AUTO_FOCUS = "Tail"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
     DEFAULT_CSS = """
     LogsScreen #head { height: 1; padding: 0 1; color: $text-muted; }
-    LogsScreen Tail { margin: 0 1; }
+    LogsScreen #page { height: 1fr; padding: 0 1; }
+    LogsScreen.-wide #head { display: none; }
+    LogsScreen.-wide #page { border: round $border-blurred; border-title-color: $text-muted; }
+    LogsScreen.-wide #page:focus-within { border: round $primary;
+                                          border-title-color: $foreground; }
     LogsScreen #card { height: auto; max-height: 10; padding: 0 1; border: round $error;
-                       display: none; }
+                       border-title-color: $error; display: none; }
     LogsScreen #card.-open { display: block; }
     LogsScreen #search { display: none; height: 1; border: none; padding: 0 1; }
     LogsScreen #search.-open { display: block; }
@@ -76,7 +83,8 @@ class LogsScreen(Page):
         yield Static("", id="head", markup=False)
         yield Static("", id="card", markup=False)
         yield Input(placeholder="regular expression", id="search")
-        yield Tail(id="tail")
+        with Vertical(id="page"):
+            yield Tail(id="tail")
 
     @property
     def tail(self) -> Tail:
@@ -95,7 +103,7 @@ class LogsScreen(Page):
         """Follow the run at the cursor, and what it has printed since."""
         n = self.rpat.run_at_cursor
         if n is None:
-            self.query_one("#head", Static).update("no run is chosen: 1, then a run", layout=False)
+            self._head("no run is chosen: 1, then a run")
             return
         if n != self.n:
             self.n, self.attempt = n, 0
@@ -120,13 +128,19 @@ class LogsScreen(Page):
         if not self.journal:
             what = f"what it printed ({key}: reported)"
         head = f"{row['id']} {row['method']}  {row['state']}  {shown}  {what}"
-        self.query_one("#head", Static).update(head, layout=False)
+        self._head(head)
         home = self.rpat.home
         text = await self.rpat.reader.read(lambda db: failure_text(home, db, n))
         card = self.query_one("#card", Static)
         card.set_class(text is not None, "-open")
         if text is not None:
+            card.border_title = f"{row['id']} {row['state']}"
             card.update(text)
+
+    def _head(self, text: str) -> None:
+        """Say what is shown: above the page, or in its frame."""
+        self.query_one("#head", Static).update(text, layout=False)
+        retitle(self.query_one("#page"), text)
 
     def action_attempt(self, by: int) -> None:
         """Show another attempt's output."""

@@ -7,18 +7,22 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from rich.text import Text
+
+from rpat_tui import gaps
 from rpat_tui.compare import seeds, summarise, verdict
 from rpat_tui.contrast import against_base, measured_at
 from rpat_tui.exports._layout import TITLES, Line, lay_out, method_title, number
 from rpat_tui.glyphs import Glyphs
+from rpat_tui.home import Home
 from rpat_tui.sheet import chance, difference
 from rpat_tui.statistics import Test, method
 from rpat_tui.store.pending import Pending, pending
 from rpat_tui.store.rows import Measurement
 from rpat_tui.table import MEASURES, Row, Table
-from rpat_tui.variants import reading_order, tell_apart
 from rpat_tui.widgets.papertable import Figure, TableLine
 
+_NAMES = {"aa": "AutoAttack", "pgd": "PGD-20"}
 ACTIVE = ("starting", "running", "pausing")
 
 
@@ -33,6 +37,8 @@ class Ask:
     rule: str = "best"
     robust: str = "aa"
     paper: bool = False
+    measures: tuple[str, ...] = MEASURES
+    """The columns that are shown."""
 
     @property
     def filters(self) -> dict[str, str]:
@@ -48,6 +54,13 @@ class Ask:
         elif self.rule != "best":
             words.append(f"--select {self.rule}")
         words += ["--robust pgd20"] * (self.robust != "aa") + ["--paper"] * self.paper
+        return " ".join(words)
+
+    def fill_command(self) -> str:
+        """Return the command that queues what the table lacks."""
+        words = ["rpat fill", *(f"--{key} {value}" for key, value in self.filters.items())]
+        words += ["--checkpoint final"] * (self.rule == "final")
+        words += ["--attack pgd"] * (self.robust != "aa")
         return " ".join(words)
 
 
@@ -76,7 +89,7 @@ def read(db: sqlite3.Connection, ask: Ask) -> Answer:
     made = summarise(measured, robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
     which = {key: value for key, value in ask.filters.items() if key != "method"}
     waiting = [p for p in pending(db, **which) if ask.method in ("", p.subject.method)]
-    table, open_rows = _with_open(made, waiting, checkpoint)
+    table, open_rows = gaps.with_open(made, waiting, checkpoint)
     pools: dict[str, list[Measurement]] = defaultdict(list)
     for item in measured:
         pools[f"{item.group} {item.data}"].append(item)
@@ -85,42 +98,12 @@ def read(db: sqlite3.Connection, ask: Ask) -> Answer:
     )
 
 
-def _with_open(
-    table: Table, waiting: Sequence[Pending], checkpoint: str
-) -> tuple[Table, dict[int, tuple[Pending, ...]]]:
-    """Add rows for open runs whose group has no number yet; say what each row waits for."""
-    rows = list(table.rows)
-    groups = {row.group for row in rows}
-    for item in waiting:
-        m = item.subject
-        if m.group not in groups:
-            groups.add(m.group)
-            rows.append(
-                Row(
-                    dataset=m.dataset, source=m.source, norm=m.norm, model=m.model,
-                    method=m.method, rpat=m.rpat, checkpoint=checkpoint, robust=table.robust, n=0,
-                    group=m.group, data=m.data, config=m.config,
-                )
-            )  # fmt: skip
-    if len(rows) > len(table.rows):
-        rows = sorted(tell_apart(rows), key=reading_order)
-        table = replace(table, rows=tuple(rows))
-    of: dict[int, list[Pending]] = defaultdict(list)
-    for item in waiting:
-        m = item.subject
-        alike = [i for i, row in enumerate(rows) if row.group == m.group]
-        exact = [i for i in alike if rows[i].data == m.data]
-        for i in (exact or alike)[:1]:
-            of[i].append(item)
-    return table, {i: tuple(items) for i, items in of.items()}
-
-
 # ----------------------------------------------------------------- lines
 
 
 def heads(answer: Answer) -> list[str]:
     """Return the headings of the columns."""
-    return [*(title(m, answer.table.robust) for m in MEASURES), "n"]
+    return [*(title(m, answer.table.robust) for m in answer.ask.measures), "n"]
 
 
 def title(measure: str, robust: str) -> str:
@@ -159,13 +142,13 @@ def lines(answer: Answer, glyphs: Glyphs) -> list[TableLine]:
 def _line(answer: Answer, line: Line, at: int, glyphs: Glyphs) -> TableLine:
     label = "  " * line.depth + line.label
     if line.kind != "row":
-        figures = [Figure(line.cells[m]) for m in MEASURES]
+        figures = [Figure(line.cells[m]) for m in answer.ask.measures]
         return TableLine(line.kind, label, "", (*figures, Figure("")), at)
     row = answer.table.rows[at]
     label += "".join(f" {_raised(i)}" for i in line.notes)
     figures = [
         Figure(_figure(answer, at, m, line.cells[m], glyphs), " ".join(line.marked.get(m, ())))
-        for m in MEASURES
+        for m in answer.ask.measures
     ]
     training = {p.subject.seed for p in answer.open.get(at, ()) if not p.attacks}
     seeds_known = row.n + len(training - _seeds(answer, row))
@@ -208,12 +191,30 @@ def _brings(item: Pending, robust: str) -> set[str]:
 # ----------------------------------------------------------------- one cell
 
 
+def measure_at(ask: Ask, column: int) -> str:
+    """Return the measure of a column; '' for the number of seeds."""
+    return ask.measures[column] if column < len(ask.measures) else ""
+
+
+def lacking(
+    home: Home, db: sqlite3.Connection, answer: Answer, at: int, column: int, slots: int
+) -> gaps.Plan:
+    """Return what would fill the whole table (`at` is -1), or the cell at a row and a column."""
+    ask, attack = answer.ask, answer.ask.robust.replace("pgd20", "pgd")
+    rows = answer.table.rows
+    if at >= 0:
+        measure = measure_at(ask, column)
+        rows = rows[at : at + 1]
+        attack = {"": "none", "aa": "aa", "clean": "pgd", "pgd20": "pgd"}.get(measure, attack)
+    return gaps.plan(home, db, rows, attack=attack, slots=slots)
+
+
 def describe(answer: Answer, at: int, column: int, glyphs: Glyphs) -> list[str]:
     """Return what is known of a cell: number, runs, what is missing and what would fill it."""
     if not 0 <= at < len(answer.table.rows):
         return []
     row = answer.table.rows[at]
-    measure = MEASURES[column] if column < len(MEASURES) else ""
+    measure = measure_at(answer.ask, column)
     name = method_title(row.method) + " + RPAT" * row.rpat
     where = " · ".join(filter(None, (name, row.dataset, row.model, row.variant)))
     value = number(row.cell(measure)) if measure else f"{row.n} seeds"
@@ -227,6 +228,33 @@ def describe(answer: Answer, at: int, column: int, glyphs: Glyphs) -> list[str]:
         base = chance(test) or test.reason
         first += f"   {difference(test)} against no RPAT: {base}"
     return [first, _runs(answer, row, at, glyphs), _remedy(answer, row, at, measure)]
+
+
+def by_seed(answer: Answer, at: int, glyphs: Glyphs) -> Text:
+    """Return what each run behind a row reached, and what is on its way."""
+    text = Text()
+    if not 0 <= at < len(answer.table.rows):
+        return text
+    row = answer.table.rows[at]
+    pool = [m for m in answer.measured.get(f"{row.group} {row.data}", ()) if m.run in row.runs]
+    waiting = answer.open.get(at, ())
+    if pool or waiting:
+        head = f"{'run':<7}{'seed':>4} {'Clean':>8}{'PGD-20':>8}{'AA':>8}"
+        text.append(f"\n\n{head}", style="dim")
+    for m in sorted(pool, key=lambda m: m.seed):
+        values = (
+            glyphs.missing if value is None else f"{value:.2f}"
+            for value in (m.clean, m.pgd20, m.aa)
+        )
+        text.append(f"\n{m.run:<7}", style="bold").append(f"{m.seed:>4} ")
+        text.append("".join(f"{value:>8}" for value in values))
+    for item in waiting:
+        what = " ".join(_NAMES.get(word, word) for word in item.attacks) or "training"
+        far = f" {item.epoch}/{item.epochs}" if item.state in ACTIVE and not item.attacks else ""
+        sign = glyphs.states.get(item.state, "?")
+        text.append(f"\n{item.id:<7}", style="bold").append(f"{item.subject.seed:>4} ")
+        text.append(f" {sign} {item.state} {what}{far}", style="dim")
+    return text
 
 
 def _runs(answer: Answer, row: Row, at: int, glyphs: Glyphs) -> str:

@@ -142,8 +142,40 @@ def plan(resolved: Resolved, prospect: Prospect, width: int) -> Text:
     return text
 
 
+HINTS = (
+    ("Three ways to begin", (
+        ("method", "type one, as mart; enter lists all, a comma makes a grid"),
+        ("preset", "enter lists the paper's rows, and your own"),
+        ("c on a run", "in the list: a form filled with that run"),
+    )),
+    ("What to try first", (
+        ("digits", "as data set: embedded, trains in about a minute without a GPU"),
+        ("seeds 0-2", "three runs, so that the table has a deviation and tests"),
+        ("rpat [x]", "stack the paper's term; space switches it"),
+    )),
+    ("Then", (
+        ("ctrl+r", "dry run: the exact config of every run; starts nothing"),
+        ("ctrl+s", "queue them; ctrl+t in front of all others"),
+        ("ctrl+o", "keep the form as a preset of your own"),
+        ("ctrl+y", "copy the command below, which does the same"),
+    )),
+)  # fmt: skip
+
+
+def hints() -> Text:
+    """Return what an empty form says: how one begins."""
+    text = Text()
+    for head, lines in HINTS:
+        text.append(f"{head}\n", style="bold")
+        for name, said in lines:
+            text.append(f"  {name:<12}", style="cyan").append(f"{said}\n")
+        text.append("\n")
+    text.rstrip()
+    return text
+
+
 def _titled(title: str, more: str = "") -> Text:
-    return Text(title, style="bold").append(f"  {more}" if more else "", style="not bold dim")
+    return Text().append(title, style="bold").append(f"  {more}" if more else "", style="dim")
 
 
 def _runs(n: int) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from rpat_tui.estimate import forecast
-from rpat_tui.glyphs import COLOURS, Glyphs
-from rpat_tui.screens.base import Page, act_bindings
+from rpat_tui.glyphs import COLOURS, SHORT, Glyphs, clock
+from rpat_tui.screens.base import Page, act_bindings, retitle
 from rpat_tui.screens.pick import Pick
 from rpat_tui.store import queries, queue
 from rpat_tui.store.db import transaction
@@ -25,15 +26,21 @@ WIDE = 100
 
 
 class QueueScreen(Page):
-    """What runs, what waits and why; `J` and `K` move, `P` drains."""
+    """What runs, what waits and why; `J` and `K` move a run, `P` drains."""
 
+    AUTO_FOCUS = "OptionList"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
     DEFAULT_CSS = """
-    QueueScreen #cards { height: auto; max-height: 12; padding: 0 1;
-                         border-bottom: solid $border-blurred; }
-    QueueScreen #head { height: 1; padding: 0 1; color: $text-muted; }
-    QueueScreen #columns { height: 1; padding: 0 1; color: $text-muted; text-style: bold;
-                           text-wrap: nowrap; }
-    QueueScreen OptionList { height: 1fr; border: none; padding: 0 1; background: transparent;
+    QueueScreen .pane { padding: 0 1; border-top: solid $border-blurred;
+                        border-title-color: $text-muted; }
+    QueueScreen.-wide .pane { border: round $border-blurred; }
+    QueueScreen.-wide .pane:focus-within { border: round $primary;
+                                           border-title-color: $foreground; }
+    QueueScreen #machine { height: auto; max-height: 14; }
+    QueueScreen #cards { height: auto; }
+    QueueScreen #open { height: 1fr; }
+    QueueScreen #columns { height: 1; color: $text-muted; text-style: bold; text-wrap: nowrap; }
+    QueueScreen OptionList { height: 1fr; border: none; padding: 0; background: transparent;
                              text-wrap: nowrap; text-overflow: ellipsis; }
     QueueScreen OptionList:focus { border: none; }
     QueueScreen OptionList > .option-list--option-highlighted,
@@ -43,12 +50,21 @@ class QueueScreen(Page):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *act_bindings(
-            "first", "last", "pause", "stop", "kill", "requeue", hidden=("kill", "requeue")
+            "earlier",
+            "later",
+            "first",
+            "last",
+            "pause",
+            "stop",
+            "kill",
+            "requeue",
+            hidden=("first", "last", "kill", "requeue"),
         ),
         Binding("plus", "priority(10)", "priority up", key_display="+", show=False),
         Binding("minus", "priority(-10)", "priority down", key_display="-", show=False),
         Binding("P", "drain", "hold/release", tooltip="hold everything back, or release it"),
-        Binding("a", "avoid", "hold a place", show=False),
+        Binding("a", "avoid", "hold a place", show=False, tooltip="hold a place, or release it"),
+        Binding("y", "copy", "copy", show=False),
         Binding("enter", "open", "open", show=False),
         Binding("j", "move(1)", "down", show=False),
         Binding("k", "move(-1)", "up", show=False),
@@ -62,10 +78,12 @@ class QueueScreen(Page):
 
     def body(self) -> ComposeResult:
         """Cards on top, the queue below."""
-        yield Static("", id="cards", markup=False)
-        yield Static("", id="head", markup=False)
-        yield Static("", id="columns", markup=False)
-        yield OptionList(id="queue", markup=False)
+        with VerticalScroll(id="machine", classes="pane", can_focus=False) as machine:
+            machine.border_title = "Machine"
+            yield Static("", id="cards", markup=False)
+        with Vertical(id="open", classes="pane"):
+            yield Static("", id="columns", markup=False)
+            yield OptionList(id="queue", markup=False)
 
     @property
     def menu(self) -> OptionList:
@@ -81,7 +99,7 @@ class QueueScreen(Page):
         """Read the queue again; the cursor stays on its run."""
         before = self.chosen()
         rows, held, why, ahead = await self.rpat.reader.read(_read)
-        signs, room = self.rpat.glyphs, 34 if self.size.width >= WIDE else 20
+        signs, room = self.rpat.glyphs, self.size.width - (4 if self.has_class("-wide") else 2)
         texts = [_line(number, row, why, ahead, signs, room) for number, row in enumerate(rows, 1)]
         self.query_one("#columns", Static).update(_columns(room), layout=False)
         self.numbers = [row["n"] for row in rows]
@@ -100,12 +118,20 @@ class QueueScreen(Page):
         elif held:
             head += f"   on hold: {', '.join(held)}"
         if ahead.total is not None:
-            head += f"   all done ~{_clock(ahead.total[1])}"
-        self.query_one("#head", Static).update(head, layout=False)
-        machine = self.rpat.machine_text(self.size.width - 2)
+            head += f"   all done ~{clock(ahead.total[1])}"
+        self._title(head)
+        machine = self.rpat.machine_text(self.size.width - 4)
         if machine != self.machine:
             self.machine = machine
             self.query_one("#cards", Static).update(machine)
+
+    def _title(self, text: str) -> None:
+        retitle(self.query_one("#open"), text)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Lay the lines out for the new width."""
+        if self.is_current:
+            self.aside(self.renew())
 
     def action_move(self, by: int) -> None:
         """Move the cursor."""
@@ -153,39 +179,59 @@ def _read(db: Any) -> tuple[list[dict[str, Any]], dict[str, str], dict[int, str]
     )
 
 
-def _columns(room: int) -> str:
-    what = "what".ljust(room)
-    return (
-        f"{'#':>3} {'state':<10} {'id':<6}{'prio':>4}  {what} {'done':>8}  {'ends':<7} where, why"
-    )
+def _columns(width: int) -> str:
+    what, wide = _room(width)
+    text = f"{'#':>3} {'state':<10} {'id':<6}{'prio':>5}  {'what':<{what}} {'done':>8}"
+    return text + (f"  {'starts':<9}  {'ends':<9}" if wide else f"  {'ends':<6}") + " where, why"
+
+
+def _room(width: int) -> tuple[int, bool]:
+    """Return the cells for what a run is, and whether there is room for when it starts."""
+    wide = width >= WIDE
+    return min(max(width - (72 if wide else 57), 20), 48), wide
 
 
 def _line(
-    number: int, row: dict[str, Any], why: dict[int, str], ahead: Any, signs: Glyphs, room: int
+    number: int, row: dict[str, Any], why: dict[int, str], ahead: Any, signs: Glyphs, width: int
 ) -> Text:
+    room, wide = _room(width)
     text = Text(no_wrap=True, overflow="ellipsis")
     state = f"{signs.states[row['state']]} {row['state']}"
     text.append(f"{number:>3} {state:<10} ", style=COLOURS[row["state"]])
     text.append(f"{row['id']:<6}", style="bold")
-    text.append(f"{row['priority']:>4}  ")
-    what = row["method"] + ("+rpat" if row["rpat"] else "")
-    kind = "" if row["kind"] == "train" else f"{row['kind']} of {row['parent'] or 'a file'} "
-    text.append(f"{kind}{what} {row['dataset']} s{row['seed']}".ljust(room)[:room])
+    text.append(f"{row['priority']:>5}  ")
+    text.append(_what(row, room, signs))
     progress = f"{row['epoch']}/{row['epochs']}" if row["epochs"] else row["stage"]
-    text.append(f" {progress:>8}  ")
-    ends = None if row["state"] == "lost" else ahead.ends.get(row["n"])
-    text.append(f"{f'~{_clock(ends[1])}' if ends else signs.missing:<7}", style="dim")
+    text.append(f" {progress:>8}")
+    known = row["state"] != "lost"
+    if wide:
+        starts = ahead.starts.get(row["n"]) if row["state"] == "queued" else None
+        text.append(f"  {f'~{clock(starts[0])}' if starts else signs.missing:<9}", style="dim")
+    ends = ahead.ends.get(row["n"]) if known else None
+    when = f"~{clock(ends[1])}" if ends else signs.missing
+    text.append(f"  {when:<{9 if wide else 6}}", style="dim")
     if row["slot"]:
         text.append(f" {row['slot']}", style="dim")
     if row["n"] in why:
         text.append(f" {why[row['n']]}", style="yellow")
+    elif row["state"] == "queued":
+        text.append(" a place", style="dim")
+    elif row["state"] in ("paused", "lost") and row["reason"]:
+        text.append(f" {row['reason']}", style="yellow")
     return text
 
 
-def _clock(seconds: float) -> str:
-    return time.strftime(
-        "%a %H:%M" if seconds > 64_800 else "%H:%M", time.localtime(time.time() + seconds)
-    )
+def _what(row: dict[str, Any], room: int, signs: Glyphs) -> str:
+    """Return what a run is, in the room there is; the seed is never cut off."""
+    method = row["method"] + ("+rpat" if row["rpat"] else "")
+    kind = "" if row["kind"] == "train" else f"{row['kind']} of {row['parent'] or 'a file'} "
+    data, seed = row["dataset"], f" s{row['seed']}"
+    if len(f"{kind}{method} {data}{seed}") > room:
+        data = SHORT.get(data, data)
+    said = f"{kind}{method} {data}"
+    if len(said) + len(seed) > room:
+        said = said[: room - len(seed) - len(signs.more)] + signs.more
+    return f"{said}{seed}".ljust(room)
 
 
 def _priority(db: Any, n: int, by: int) -> str:

@@ -6,9 +6,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from rpat.errors import ConfigError
@@ -18,9 +21,9 @@ from rpat_tui.home import Home
 from rpat_tui.keeping import labels
 from rpat_tui.remembered import Remembered
 from rpat_tui.screens.ask import Line as AskLine
-from rpat_tui.screens.base import Page, act_bindings
+from rpat_tui.screens.aspects import PAGES, brief, tabs
+from rpat_tui.screens.base import Page, act_bindings, retitle
 from rpat_tui.screens.border import BORDER_KEYS, Border
-from rpat_tui.screens.details import describe_run
 from rpat_tui.screens.pick import Pick
 from rpat_tui.store import curves
 from rpat_tui.store.filters import compile_filter
@@ -29,6 +32,7 @@ from rpat_tui.store.rows import Line
 from rpat_tui.store.window import SORTS, Query
 from rpat_tui.widgets.chart import ChartWidget
 from rpat_tui.widgets.columns import COLUMNS, DEFAULT
+from rpat_tui.widgets.keyed import Keyed
 from rpat_tui.widgets.runtable import RunTable
 
 METRICS: dict[str, tuple[str, ...]] = {
@@ -53,24 +57,56 @@ TITLES = {"accuracy": "PGD accuracy"}
 """What such a chart is called where the choice says more than is shown."""
 
 
+class About(Keyed, VerticalScroll, can_focus=True):
+    """Pages about the run at the cursor; left and right turn them."""
+
+    DEFAULT_CSS = """
+    About { scrollbar-size-vertical: 1; scrollbar-color: $border-blurred;
+            scrollbar-background: $background; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("h,left", "screen.page(-1)", "page before", show=False),
+        Binding("l,right", "screen.page(1)", "next page", show=False),
+        Binding("j,down", "scroll_down", "down", show=False),
+        Binding("k,up", "scroll_up", "up", show=False),
+    ]
+
+
 class RunsScreen(Page):
     """The home screen; one pane at a time where there is little room."""
 
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012  textual's own form
+    AUTO_FOCUS = "RunTable"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (150, "-broad")]  # noqa: RUF012
     DEFAULT_CSS = """
     RunsScreen {
         #list { width: 1fr; height: 1fr; }
-        #side { width: 58; height: 1fr; border-left: solid $border-blurred; }
+        #side { width: 54; height: 1fr; }
         #head { height: 1; padding: 0 1; color: $text-muted; }
         #filter { display: none; height: 1; border: none; padding: 0 1; }
         #filter.-open { display: block; }
-        #chart { height: 2fr; }
-        #details { height: 1fr; min-height: 8; padding: 0 1; border-top: solid $border-blurred; }
-        &.-narrow #side { display: none; width: 1fr; border: none; }
+        #brief { height: 1; padding: 0 1; border: none; background: $panel; }
+        &.-wide #brief, &.-broad #brief { display: none; }
+        #welcome { display: none; height: 1fr; padding: 1 2; }
+        &.-empty #welcome { display: block; }
+        &.-empty #table { height: 2; }
+        #plot { height: 3fr; }
+        #details { height: 2fr; min-height: 8; padding: 0 1; border-top: solid $border-blurred;
+                   border-title-color: $text-muted; border-title-background: $background; }
+        #about { height: auto; min-height: 100%; }
+        &.-narrow #side { display: none; width: 1fr; }
         &.-narrow.-chart #side { display: block; }
         &.-narrow.-chart #list { display: none; }
         &.-zoom-list #side { display: none; }
         &.-zoom-side #list { display: none; }
+        &.-zoom-plot #details { display: none; }
+        &.-zoom-details #plot { display: none; }
+        &.-zoom-details #details { height: 1fr; }
+        &.-wide .pane, &.-broad .pane {
+            border: round $border-blurred; border-title-color: $text-muted;
+            &:focus-within { border: round $primary; border-title-color: $foreground; }
+        }
+        &.-wide #head, &.-broad #head { display: none; }
+        &.-broad #side { width: 40%; }
         &.-zoom-side #side { display: block; width: 1fr; }
     }
     """
@@ -89,7 +125,17 @@ class RunsScreen(Page):
         ),
         Binding("a", "archived", "archived runs as well", show=False),
         Binding("z", "zoom", "this pane alone", show=False),
-        Binding("tab", "pane", "other pane", show=False),
+        Binding("tab", "pane(1)", "next pane", show=False),
+        Binding("shift+tab", "pane(-1)", "pane before", show=False),
+        Binding(
+            "full_stop",
+            "page(1)",
+            "next page",
+            key_display=".",
+            show=False,
+            tooltip="next page of the details",
+        ),
+        Binding("comma", "page(-1)", "page before", key_display=",", show=False),
         Binding("y", "copy", "copy", show=False),
         Binding("L", "app.mode('logs')", "log", show=False),
         Binding("escape", "clear", "take the filter away", show=False),
@@ -106,6 +152,8 @@ class RunsScreen(Page):
         self.at: Line | None = None
         self.totals = ""
         self.found: tuple[int, int] | None = None
+        self.page = next(iter(PAGES))
+        self.described: tuple[int | None, str] = (None, "")
         self._drawing, self._outdated = False, False
 
     # ----------------------------------------------------------------- layout
@@ -113,19 +161,23 @@ class RunsScreen(Page):
     def body(self) -> ComposeResult:
         """Table to the left, chart and details to the right."""
         with Horizontal():
-            with Vertical(id="list"):
+            with Vertical(id="list", classes="pane"):
                 yield Static("", id="head", markup=False)
                 yield Input(placeholder="method:mart pgd>50 not is:archived", id="filter")
                 yield RunTable(
                     glyphs=self.rpat.glyphs,
                     colour_of=lambda n: self.palette.colour(f"r{n:04d}"),
                     thread=self.rpat.reader.thread,
-                    empty=f"no runs yet: {self.rpat.key_of('runs.compose')} composes the first one",
                     id="table",
                 )
+                yield Static(_welcome(self.rpat.key_of), id="welcome", markup=False)
+                yield Static("", id="brief", markup=False)
             with Vertical(id="side"):
-                yield ChartWidget(charts=self.rpat.charts, id="chart")
-                yield Static("", id="details", markup=False)
+                with Vertical(id="plot", classes="pane"):
+                    yield ChartWidget(charts=self.rpat.charts, id="chart")
+                with About(id="details", classes="pane") as about:
+                    about.border_title = tabs(self.page)
+                    yield Static("", id="about", markup=False)
 
     @property
     def table(self) -> RunTable:
@@ -136,6 +188,11 @@ class RunsScreen(Page):
     def chart(self) -> ChartWidget:
         """The chart."""
         return self.query_one(ChartWidget)
+
+    @property
+    def details(self) -> About:
+        """What is known of the run at the cursor."""
+        return self.query_one(About)
 
     def on_mount(self) -> None:
         """Show the list as it was left."""
@@ -182,6 +239,7 @@ class RunsScreen(Page):
     def on_run_table_loaded(self, event: RunTable.Loaded) -> None:
         """Say how many runs are shown."""
         self.found = (event.shown, event.every)
+        self.set_class(not event.every, "-empty")
         self._head()
 
     def _head(self) -> None:
@@ -192,10 +250,15 @@ class RunsScreen(Page):
         if text != self.totals:
             self.totals = text
             self.query_one("#head", Static).update(text, layout=False)
+            retitle(self.query_one("#list"), text)
 
     def on_run_table_failed(self, event: RunTable.Failed) -> None:
         """Say why nothing new is shown."""
-        self.rpat.say_in_bar(event.text)
+        there = self.rpat.home.exists()
+        self.set_class(not there, "-empty")
+        key = self.rpat.key_of("runs.compose")
+        none = f"no runs yet: {key} composes the first one"
+        self.rpat.say_in_bar(event.text if there else none)
 
     def on_run_table_cursor_moved(self, event: RunTable.CursorMoved) -> None:
         """Follow the cursor with chart and details."""
@@ -207,7 +270,13 @@ class RunsScreen(Page):
         """Overlay the marked runs."""
         self.rpat.marked = event.runs
         self.rpat.remembered.put("runs", "marks", list(event.runs[:MOST_MARKS]) or None)
-        self.aside(self._draw())
+        self.aside(self._draw_everywhere())
+
+    async def _draw_everywhere(self) -> None:
+        await self._draw()
+        front = self.app.screen
+        if front is not self and isinstance(front, Page):
+            await front.renew()  # another screen was quicker than the marks
 
     def on_run_table_opened(self, event: RunTable.Opened) -> None:
         """Open a run."""
@@ -258,7 +327,7 @@ class RunsScreen(Page):
         numbers, chosen = self._numbers(), self.metric
         if not numbers:
             self.chart.set_series([], title="no run is chosen")
-            self.query_one("#details", Static).update("", layout=False)
+            self._describe(None, Text(""))
             return
         names = METRICS[chosen] if len(numbers) == 1 else OVERLAY.get(chosen, METRICS[chosen][:1])
         found = await self.rpat.reader.read(lambda db: curves.read(db, numbers, names))
@@ -278,12 +347,26 @@ class RunsScreen(Page):
             focus=len(series) - 1 if series else None,
         )  # fmt: skip
         self.chart.set_markers([Marker(x) for x in found.drops])
-        last = numbers[-1]
-        text = await self.rpat.reader.read(lambda db: describe_run(db, last))
-        details = self.query_one("#details", Static)
-        if text != getattr(details, "_described", None):
-            details._described = text  # type: ignore[attr-defined]
-            details.update(text, layout=False)
+        last, page, home, signs = numbers[-1], self.page, self.rpat.home, self.rpat.glyphs
+        text = await self.rpat.reader.read(lambda db: PAGES[page](home, db, last, signs))
+        self._describe(last, text)
+        if self.has_class("-narrow"):
+            line = await self.rpat.reader.read(lambda db: brief(db, last, signs))
+            if line != self.query_one("#brief", Static).content:
+                self.query_one("#brief", Static).update(line, layout=False)
+
+    def _describe(self, n: int | None, text: Text) -> None:
+        """Show the page about a run; an equal one sends nothing."""
+        about = self.query_one("#about", Static)
+        if (n, self.page) != self.described:
+            self.described = (n, self.page)
+            self.details.scroll_home(animate=False)
+        before = about.content
+        if text != before:
+            room, width = self.details.size.height, max(about.size.width, 1)
+            texts = (text, before if isinstance(before, Text) else Text(""))
+            longer = max(len(t.wrap(self.app.console, width)) for t in texts) > room
+            about.update(text, layout=longer)  # laying out anew paints the whole screen
 
     def on_chart_widget_metrics_asked(self, event: ChartWidget.MetricsAsked) -> None:
         """Ask which metric the chart shall show."""
@@ -397,24 +480,54 @@ class RunsScreen(Page):
         self._list()
         self._head()
 
-    def action_pane(self) -> None:
-        """Go to the other pane."""
-        to_chart = self.table.has_focus
-        self.set_class(to_chart, "-chart")
-        self.remove_class("-zoom-list", "-zoom-side")
+    def action_pane(self, by: int) -> None:
+        """Go to the next pane: list, chart, details."""
+        panes: list[Widget] = [self.table, self.chart, self.details]
+        here = next((i for i, pane in enumerate(panes) if pane.has_focus), 0)
+        to = (here + by) % len(panes)
+        self.set_class(to > 0, "-chart")
+        self.remove_class("-zoom-list", "-zoom-side", "-zoom-plot", "-zoom-details")
         self.fit_border()
-        (self.chart if to_chart else self.table).focus()
+        panes[to].focus()
 
     def action_zoom(self) -> None:
         """Give the focused pane the whole screen, or take it back."""
-        name = "-zoom-side" if self.chart.has_focus else "-zoom-list"
-        self.toggle_class(name)
+        if self.table.has_focus:
+            self.toggle_class("-zoom-list")
+            self.fit_border()
+            return
+        on = not self.has_class("-zoom-side")
+        self.set_class(on, "-zoom-side")
+        self.set_class(on and self.chart.has_focus, "-zoom-plot")
+        self.set_class(on and self.details.has_focus, "-zoom-details")
         self.fit_border()
+
+    def action_page(self, by: int) -> None:
+        """Show another page about the run."""
+        names = list(PAGES)
+        self.page = names[(names.index(self.page) + by) % len(names)]
+        retitle(self.details, Content.from_markup(tabs(self.page)))
+        self.aside(self._draw())
 
     def action_clone(self) -> None:
         """Compose a run like the one at the cursor."""
         if self.at:
             self.rpat.compose_like(self.at.members[-1])
+
+
+def _welcome(key_of: Callable[[str], str]) -> Text:
+    """Return what a home without runs says: how one begins, with the keys in force."""
+    compose = key_of("runs.compose")
+    text = Text(f"No runs yet: {compose} composes the first one.\n\n")
+    for key, said in (
+        (compose, "a form; the data set digits needs no GPU"),
+        (key_of("everywhere.keys"), "every key of this screen"),
+        (key_of("everywhere.command-palette"), "every action by its name"),
+        (key_of("everywhere.leave"), "leaves; runs go on without this window"),
+    ):
+        text.append(f"  {key:<8}", style="bold").append(f"{said}\n")
+    text.append("\nrpat tui --demo shows this window with replayed recordings.", style="dim")
+    return text
 
 
 def recalled(kept: Remembered) -> Query:

@@ -14,22 +14,30 @@ from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static
 
 from rpat.errors import RpatError
 from rpat_tui import exports
 from rpat_tui.contrast import RULE_TITLES, RULES
-from rpat_tui.exports._layout import NO_RUN
+from rpat_tui.exports._layout import NO_RUN, TITLES
+from rpat_tui.gaps import Plan, fill
+from rpat_tui.glyphs import clock
 from rpat_tui.screens import paper
-from rpat_tui.screens.base import Page
+from rpat_tui.screens.ask import Ask
+from rpat_tui.screens.base import IN_DEMO, Page, retitle
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.saving import save
 from rpat_tui.store import kin
+from rpat_tui.store.queue import name_of
+from rpat_tui.table import MEASURES
 from rpat_tui.widgets.papertable import PaperTable, TableLine
 
 EVERYTHING = "everything"
 FORMATS = {"md": "md", "latex": "tex", "csv": "csv", "json": "json"}
 """Formats of the export, and how their files end."""
+LISTED = 10
+"""Parts of a plan that a question names."""
 CALM = 10
 """A table that is dear to make is made anew for at most a tenth of the time."""
 
@@ -37,21 +45,45 @@ CALM = 10
 class TableScreen(Page):
     """The table, and what is behind the cell at the cursor."""
 
+    AUTO_FOCUS = "PaperTable"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (150, "-broad")]  # noqa: RUF012
     DEFAULT_CSS = """
     TableScreen {
         #head, #cell { text-wrap: nowrap; text-overflow: ellipsis; }
         #head { height: 1; padding: 0 1; color: $text-muted; }
-        #table { padding: 0 1; }
-        #cell { height: 4; padding: 0 1; border-top: solid $border-blurred; }
+        #both { height: 1fr; }
+        #left { height: 1fr; width: 1fr; padding: 0 1; }
+        #aside { height: 4; padding: 0 1; border-top: solid $border-blurred; scrollbar-size: 1 1;
+                 border-title-color: $text-muted; }
+        #cell { height: auto; }
+        &.-wide #left, &.-broad #left, &.-broad #aside {
+            border: round $border-blurred; border-title-color: $text-muted;
+        }
+        &.-wide #left:focus-within, &.-broad #left:focus-within {
+            border: round $primary; border-title-color: $foreground;
+        }
+        &.-wide #head, &.-broad #head { display: none; }
+        &.-broad #both { layout: horizontal; }
+        &.-broad #aside { width: 56; height: 1fr; }
+        &.-broad #cell { text-wrap: wrap; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("P", "paper", "paper"),
-        Binding("b", "rule", "rule"),
-        Binding("R", "basis", "basis"),
-        Binding("x", "narrow", "filter"),
-        Binding("e", "export", "export"),
-        Binding("y", "copy", "copy"),
+        Binding("F", "fill(True)", "fill", tooltip="queue everything that the table lacks"),
+        Binding(
+            "f",
+            "fill(False)",
+            "fill the cell",
+            show=False,
+            tooltip="queue what the row at the cursor lacks in this column",
+        ),
+        Binding("P", "paper", "paper", tooltip="published numbers below ours"),
+        Binding("b", "rule", "rule", tooltip="read results by the next rule"),
+        Binding("R", "basis", "basis", show=False, tooltip="Mean and NRR on AutoAttack or PGD-20"),
+        Binding("x", "columns", "columns", tooltip="show other columns"),
+        Binding("slash", "narrow", "filter", tooltip="keep a data set, a norm, a network"),
+        Binding("e", "export", "export", tooltip="write it to a file"),
+        Binding("y", "copy", "copy", show=False, tooltip="copy the command that prints the same"),
         Binding("escape", "app.previous", "back", show=False),
     ]
 
@@ -65,8 +97,12 @@ class TableScreen(Page):
     def body(self) -> ComposeResult:
         """What is shown, the table, the cell."""
         yield Static("", id="head", markup=False)
-        yield PaperTable("reading", ascii_only=self.rpat.glyphs.name == "ascii", id="table")
-        yield Static("", id="cell", markup=False)
+        with Vertical(id="both"):
+            with Vertical(id="left"):
+                yield PaperTable("reading", ascii_only=self.rpat.glyphs.name == "ascii", id="table")
+            with VerticalScroll(id="aside", can_focus=False) as aside:
+                aside.border_title = "Cell"
+                yield Static("", id="cell", markup=False)
 
     def on_mount(self) -> None:
         """Begin in the table."""
@@ -136,18 +172,24 @@ class TableScreen(Page):
             f"Mean, NRR on {'AA' if self.ask.robust == 'aa' else 'PGD-20'}",
             " ".join(self.ask.filters.values()), doing,
         ]  # fmt: skip
-        self._put("#head", Text("   ".join(filter(None, parts)), no_wrap=True, overflow="ellipsis"))
+        said = "   ".join(filter(None, parts))
+        self._put("#head", Text(said, no_wrap=True, overflow="ellipsis"))
+        retitle(self.query_one("#left"), said)
 
     def _cell(self) -> None:
-        said = paper.describe(self.answer, self.table.row, self.table.column, self.rpat.glyphs)
-        text = Text("\n".join(said), no_wrap=True, overflow="ellipsis")
-        self._put("#cell", text)
+        at, column, signs = self.table.row, self.table.column, self.rpat.glyphs
+        said = paper.describe(self.answer, at, column, signs)
+        if not self.has_class("-broad"):
+            self._put("#cell", Text("\n".join(said), no_wrap=True, overflow="ellipsis"))
+            return
+        text = Text("\n\n".join(filter(None, said)))
+        self._put("#cell", text.append_text(paper.by_seed(self.answer, at, signs)))
 
     def _put(self, place: str, text: Text) -> None:
         widget = self.query_one(place, Static)
         if getattr(widget, "_shown", None) != text:
             widget._shown = text  # type: ignore[attr-defined]
-            widget.update(text, layout=False)
+            widget.update(text, layout=place == "#cell" and self.has_class("-broad"))
 
     # ----------------------------------------------------------------- what the table says
 
@@ -201,6 +243,53 @@ class TableScreen(Page):
             column, _, value = choice.partition(" ")
             self._ask(**{column: value})
 
+    def action_columns(self) -> None:
+        """Ask which column to show or to hide."""
+        words = [f"{'hide' if m in self.ask.measures else 'show'} {TITLES[m]}" for m in MEASURES]
+        self.app.push_screen(Pick("columns", words), self._column)
+
+    def _column(self, choice: str | None) -> None:
+        if choice is None:
+            return
+        name = next(m for m in MEASURES if TITLES[m] == choice.partition(" ")[2])
+        shown = {*self.ask.measures} ^ {name}
+        if shown:
+            self._ask(measures=tuple(m for m in MEASURES if m in shown))
+
+    def action_fill(self, everything: bool) -> None:
+        """Say what would be queued so that nothing is missing, and queue it when told to."""
+        self.aside(self._ask_to_fill(everything))
+
+    async def _ask_to_fill(self, everything: bool) -> None:
+        if self.rpat.readonly:
+            self.app.notify("fill: this window is read-only", severity="warning")
+            return
+        if self.rpat.replay is not None:
+            self.app.notify(IN_DEMO, severity="warning")
+            return
+        answer, at = self.answer, -1 if everything else self.table.row
+        home, column, slots = self.rpat.home, self.table.column, self.rpat.slots
+        plan = await self.told(
+            self.rpat.reader.read(lambda db: paper.lacking(home, db, answer, at, column, slots))
+        )
+        if plan is None:
+            return
+        if not plan.tasks:
+            where = "the table" if everything else "this cell"
+            self.app.notify(f"nothing is missing of {where}, or it is on its way")
+            return
+        self.app.push_screen(Ask(_question(plan)), lambda yes: self._filled(yes, plan))
+
+    def _filled(self, yes: bool | None, plan: Plan) -> None:
+        home = self.rpat.home
+
+        def do(db: sqlite3.Connection) -> str:
+            numbers = fill(home, db, plan, self.ask.fill_command())
+            return "queued: " + " ".join(map(name_of, numbers[:8])) + " …" * (len(numbers) > 8)
+
+        if yes:
+            self.rpat.change(do)
+
     def action_export(self) -> None:
         """Ask for a format and write the table to a file."""
         self.app.push_screen(Pick("export as", tuple(FORMATS)), self._export)
@@ -225,3 +314,13 @@ class TableScreen(Page):
     def action_copy(self) -> None:
         """Copy the command that prints the same."""
         self.rpat.copy(self.ask.command())
+
+
+def _question(plan: Plan) -> str:
+    """Return what is asked before anything is queued: how much, how long, what."""
+    ends = plan.cost.finish
+    when = f", all done ~{clock(ends[1])}" if ends is not None else ""
+    listed = plan.lines()[:LISTED]
+    if len(plan.tasks) > LISTED:
+        listed.append(f"and {len(plan.tasks) - LISTED} more")
+    return "\n".join([f"Queue {plan.count()}?  {plan.price()}{when}", "", *listed])

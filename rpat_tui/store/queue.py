@@ -199,6 +199,20 @@ def place_before(db: sqlite3.Connection, runs: Sequence[int], other: int) -> Non
     _reorder(db, [*others[:position], *runs, *others[position:]], runs, [other])
 
 
+def place_one(db: sqlite3.Connection, run: int, by: int) -> bool:
+    """Move a queued run one place earlier (`by` is -1) or later (1); returns whether it moved."""
+    order = waiting(db)
+    here = order.index(run)
+    if not 0 <= here + by < len(order):
+        return False
+    behind = order[here - 1 :][:1] if by < 0 else order[here + 2 :][:1]
+    if behind:
+        place_before(db, [run], behind[0])
+    else:
+        place_last(db, [run])
+    return True
+
+
 def _others(db: sqlite3.Connection, runs: Sequence[int]) -> list[int]:
     return [n for n in waiting(db) if n not in runs]
 

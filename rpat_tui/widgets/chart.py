@@ -29,8 +29,8 @@ class ChartWidget(Keyed, Painted, can_focus=True):
     CONTEXT = "chart"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "metrics", "metrics"),
-        Binding("left_square_bracket", "smooth(-1)", "less smooth", key_display="["),
-        Binding("right_square_bracket", "smooth(1)", "smoother", key_display="]"),
+        Binding("left_square_bracket", "smooth(-1)", "less smooth", key_display="[", show=False),
+        Binding("right_square_bracket", "smooth(1)", "smoother", key_display="]", show=False),
         Binding("plus", "zoom(0.5)", "zoom in", key_display="+", show=False),
         Binding("minus", "zoom(2)", "zoom out", key_display="-", show=False),
         Binding("h,left", "move(-1)", "left", key_display="h", show=False),
@@ -41,7 +41,7 @@ class ChartWidget(Keyed, Painted, can_focus=True):
         Binding("w", "axis", "x axis", show=False),
         Binding("f", "follow", "follow live", show=False),
         Binding("b", "best", "best markers", show=False),
-        Binding("0", "reset", "reset view"),
+        Binding("0", "reset", "reset view", show=False),
     ]
 
     @dataclass

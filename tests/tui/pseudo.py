@@ -37,9 +37,15 @@ class Terminal:
     """A program that believes to be used by somebody."""
 
     def __init__(
-        self, script: str, *arguments: str, columns: int = 80, rows: int = 24, **env: str
+        self,
+        script: str,
+        *arguments: str,
+        columns: int = 80,
+        rows: int = 24,
+        folder: Path | None = None,
+        **env: str,
     ) -> None:
-        """Start a module of the tests in a terminal of this size."""
+        """Start a module in a terminal of this size, in a folder; by default the repository's."""
         import pty
 
         try:
@@ -47,7 +53,7 @@ class Terminal:
         except OSError as error:
             pytest.skip(f"no pty here: {error}")
         if not self.pid:
-            os.chdir(Path(__file__).parents[2])
+            os.chdir(folder or Path(__file__).parents[2])
             words = [sys.executable, "-m", script, *arguments]
             settings = {
                 "TERM": "xterm-256color", "COLORTERM": "truecolor", "TEXTUAL_ANIMATIONS": "none",

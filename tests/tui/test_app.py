@@ -338,9 +338,15 @@ def test_stopping_pausing_and_the_order_of_the_queue_from_the_keyboard(
         await press(pilot, "2")
         await press(pilot, *("j",) * 6)
         chosen = app.screen.chosen()[0]  # type: ignore[attr-defined]
-        await press(pilot, "K")
+        await press(pilot, "left_square_bracket")
         await until(pilot, lambda: order()[0] == chosen)
         await press(pilot, "J")
+        await until(pilot, lambda: order()[1] == chosen)
+        await press(pilot, "K")
+        await until(pilot, lambda: order()[0] == chosen)
+        await press(pilot, "K")
+        await until(pilot, lambda: "is first already" in said(app))
+        await press(pilot, "right_square_bracket")
         await until(pilot, lambda: order()[-1] == chosen)
         await press(pilot, "1", "g", "X")
         await press(pilot, "n")
@@ -355,10 +361,17 @@ def test_a_window_that_is_read_only_changes_nothing(shared: Home) -> None:
     before = dump(shared)
 
     async def drive(pilot: Pilot[int], app: RpatApp) -> None:
-        for key in (*(act.key for act in ACTS.values() if act.name not in ("first", "last")),):
+        for key in (
+            *(
+                act.key
+                for act in ACTS.values()
+                if act.name not in ("earlier", "later", "first", "last")
+            ),
+        ):
             await press(pilot, key)
         await press(pilot, "2", "j", "j")
-        for key in ("K", "J", "s", "X", "p", "plus", "minus", "P"):
+        brackets = ("left_square_bracket", "right_square_bracket")
+        for key in ("K", "J", *brackets, "s", "X", "p", "plus", "minus", "P"):
             await press(pilot, key)
         assert "read-only" in said(app)
         assert "read-only" in seen(app).splitlines()[0]
@@ -465,14 +478,49 @@ def test_panes_are_reached_and_zoomed_in_any_size(shared: Home, size: tuple[int,
         await press(pilot, "z")
         assert chart.region.width > size[0] - 4
         await press(pilot, "z", "tab")
+        details = app.screen.query_one("#details")
+        assert details.has_focus
+        assert details.region.width > 20
+        await press(pilot, "tab")
         assert table(app).has_focus
         assert table(app).region.width > 20
         await press(pilot, "z")
-        assert table(app).region.width == size[0]
+        assert table(app).region.width == size[0] - 2 * wide
+        await press(pilot, "z", "shift+tab", "shift+tab")
+        assert chart.has_focus
+        await press(pilot, "shift+tab", "z")
         await press(pilot, "tab")
         assert app.screen.query_one(ChartWidget).region.width > 20  # never a focus nobody sees
 
     driven(shared, drive, size)
+
+
+def test_the_pages_about_a_run_are_turned_in_a_wide_window(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "G")
+        for page, text in (("Overview", "took"), ("Changes", "the run most like it"),
+                           ("Checks", "selected-on-test"), ("Files", "config.json")):  # fmt: skip
+            assert page in seen(app)
+            assert text in seen(app)
+            await press(pilot, "full_stop")
+        assert "took" in seen(app)
+        await press(pilot, "comma")
+        assert "config.json" in seen(app)
+
+    driven(shared, drive, (160, 48))
+
+
+def test_a_key_without_a_use_here_says_where_it_works(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "J")
+        assert "J does nothing here: one later in the queue, in the queue (2)" in said(app)
+        await press(pilot, "4", "space")
+        assert "mark, in the list of runs (1)" in said(app)
+        told = len(app._notifications)
+        await press(pilot, "ctrl+b")
+        assert len(app._notifications) == told
+
+    driven(shared, drive)
 
 
 ONE_EACH = {part.state: n for n, part in enumerate(CAST, 1)}
@@ -514,7 +562,7 @@ def test_an_empty_home_says_what_to_do(tmp_path: Path) -> None:
         pass
 
     async def drive(pilot: Pilot[int], app: RpatApp) -> None:
-        assert "no runs yet" in seen(app)
+        assert "no runs yet" in seen(app).lower()
         await everywhere(pilot, app)
 
     driven(home, drive)
@@ -522,7 +570,7 @@ def test_an_empty_home_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_home_that_does_not_exist_is_not_made_by_looking(tmp_path: Path) -> None:
     async def drive(pilot: Pilot[int], app: RpatApp) -> None:
-        assert "no runs yet" in seen(app)
+        assert "no runs yet" in seen(app).lower()
         for key in ("2", "5", "1"):
             await press(pilot, key)
         assert not (tmp_path / "home").exists()

@@ -13,7 +13,8 @@ TITLES = {
     "everywhere": "everywhere", "runs": "Runs", "list": "the list", "chart": "a chart",
     "queue": "Queue", "compare": "Compare", "groups": "the groups of Compare", "table": "Table",
     "cells": "the cells of Table", "logs": "Logs", "text": "the text of a log",
-    "detail": "Detail", "compose": "Compose",
+    "detail": "Detail", "facts": "the facts of Detail", "about": "the pages about a run",
+    "compose": "Compose",
 }  # fmt: skip
 
 

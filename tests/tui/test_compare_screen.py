@@ -120,7 +120,7 @@ def test_where_there_is_little_room_tab_goes_through_the_panes(home: Home) -> No
             PANES, ("r0001 r0002 r0003", "PGD", "Pareto", "keys differ", "Results"), strict=True
         ):
             displayed = [p for p in PANES if app.screen.query_one(f"#{p}").display]
-            assert displayed == [pane]
+            assert displayed == ([pane, "results"] if pane == "groups" else [pane])
             assert app.screen.query_one(f"#{pane}").has_focus
             assert text in seen(app)
             await press(pilot, "tab")
@@ -131,6 +131,18 @@ def test_where_there_is_little_room_tab_goes_through_the_panes(home: Home) -> No
         assert len(rows) == 24
 
     drive(home, check, (80, 24))
+
+
+def test_the_full_differences_of_two_groups_are_read_and_left(home: Home) -> None:
+    async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        screen = await opened(pilot, app, 1, 4)
+        await press(pilot, "D")
+        assert "r0001 and r0004" in seen(app)
+        assert "wrappers" in seen(app)
+        await press(pilot, "j", "k", "escape")
+        assert app.screen is screen
+
+    drive(home, check)
 
 
 def test_another_metric_is_drawn(home: Home) -> None:

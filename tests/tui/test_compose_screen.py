@@ -12,10 +12,12 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static, TextArea
 
+from rpat_tui import presets as kept
 from rpat_tui.app import RpatApp
 from rpat_tui.home import Home
 from rpat_tui.launch import worker
 from rpat_tui.screens.ask import Ask
+from rpat_tui.screens.ask import Line as AskLine
 from rpat_tui.screens.compose import Compose
 from rpat_tui.screens.form import Line, Switches, Words
 from rpat_tui.screens.pick import Pick
@@ -255,6 +257,37 @@ def test_enter_lists_what_a_field_can_hold(started: list[Home]) -> None:
         assert app.screen.query_one("#method", Input).value == "pgd-at,trades"
 
     drive(started_home(started), steps)
+
+
+def test_up_and_down_go_from_field_to_field(started: list[Home]) -> None:
+    async def steps(app: RpatApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("down", "down")
+        assert app.focused is not None
+        assert app.focused.id == "lam"
+        await pilot.press("up")
+        assert app.focused.id == "wrappers"
+
+    drive(started_home(started), steps)
+
+
+def test_the_form_is_kept_as_a_preset_and_started_from(started: list[Home]) -> None:
+    place = started_home(started)
+
+    async def steps(app: RpatApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("ctrl+o")
+        assert isinstance(app.screen, Compose)  # there is nothing to keep
+        write(app, method="mart", dataset="digits", epochs="2", seeds="0-2")
+        await pilot.press("ctrl+o")
+        await until(lambda: isinstance(app.screen, AskLine))
+        await pilot.press(*"mine", "enter")
+        await until(lambda: isinstance(app.screen, Compose))
+        write(app, method="", dataset="", epochs="", seeds="", preset="mine")
+        await until(lambda: "$ rpat run --preset mine" in said(app, "command"))
+        await until(lambda: "3 runs to queue" in said(app, "checks"))
+        assert app.screen.query_one("#epochs", Input).placeholder == "2"
+
+    drive(place, steps)
+    assert kept.own()["mine"].texts["seeds"] == "0-2"
 
 
 def test_single_keys_do_not_leave_the_form(started: list[Home]) -> None:

@@ -130,7 +130,7 @@ def test_what_is_not_known_is_no_zero(home: Home) -> None:
     evils(home)
 
     async def check(pilot: Pilot[int], app: RpatApp) -> None:
-        rows = [line for line in seen(app).splitlines() if re.match(r".{0,3}r000[89]", line)]
+        rows = [line for line in seen(app).splitlines() if re.match(r".{0,4}r000[89]", line)]
         assert len(rows) == 2
         for row in rows:
             assert row.count("–") >= 3, row

@@ -268,6 +268,6 @@ def test_sentences_name_the_keys_in_force(tmp_path: Path) -> None:
     replay.begin()
 
     async def drive(pilot: Pilot[int], app: RpatApp) -> None:
-        assert "no runs yet: N composes" in seen(app)
+        assert "No runs yet: N composes" in seen(app)
 
     driven(home, drive, keymap={"runs.compose": "N"})

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from rpat.rundir import RunDir
 from rpat_tui import exports
 from rpat_tui.app import RpatApp
 from rpat_tui.compare import summarise
 from rpat_tui.home import Home
+from rpat_tui.launch import frozen, worker
+from rpat_tui.screens.ask import Ask
 from rpat_tui.screens.runs import RunsScreen
 from rpat_tui.screens.table import TableScreen
 from rpat_tui.store import db as database
@@ -33,9 +36,10 @@ async def opened(pilot: Pilot[int], app: RpatApp) -> TableScreen:
 
 
 def row(app: RpatApp, start: str) -> str:
-    found = [line for line in seen(app).splitlines() if line.strip().startswith(start)]
+    lines = [line.strip(" │") for line in seen(app).splitlines()]
+    found = [line for line in lines if line.startswith(start)]
     assert found, seen(app)
-    return found[0]
+    return found[0].partition("││")[0].strip(" │")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
@@ -89,10 +93,10 @@ def test_rules_basis_and_filters(home: Home, monkeypatch: pytest.MonkeyPatch) ->
         await press(pilot, "y", "b", "y", "b", "R", "P", "y")
         assert "best PGD" in seen(app)
         assert "NRR°" in seen(app)
-        await press(pilot, "x", *"method t", "enter", "y")
+        await press(pilot, "slash", *"method t", "enter", "y")
         assert screen.ask.method == "trades"
         assert "PGD-AT" not in seen(app)
-        await press(pilot, "x", *"everything", "enter")
+        await press(pilot, "slash", *"everything", "enter")
         assert screen.ask.filters == {}
         assert said == [
             "rpat table",
@@ -100,6 +104,46 @@ def test_rules_basis_and_filters(home: Home, monkeypatch: pytest.MonkeyPatch) ->
             "rpat table --select pgd --robust pgd20 --paper",
             "rpat table --method trades --select pgd --robust pgd20 --paper",
         ]
+
+    drive(home, check)
+
+
+def test_what_is_missing_is_asked_about_once_and_queued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = small_home(tmp_path)
+    RunDir(own.runs / "r0007").best("online").touch()
+    monkeypatch.setattr(worker, "ensure", lambda _: None)
+    monkeypatch.setattr(frozen, "provenance", lambda *_: {})
+
+    async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        told: list[str] = []
+        monkeypatch.setattr(app, "notify", lambda text, **_: told.append(text))
+        await opened(pilot, app)
+        await press(pilot, "G", "f")
+        assert told == ["nothing is missing of this cell, or it is on its way"]
+        await press(pilot, "F")
+        assert isinstance(app.screen, Ask)
+        assert "AutoAttack on r0008, trades cifar10 seed 1, once it is done" in seen(app)
+        await press(pilot, "n", "F", "y")
+        assert isinstance(app.screen, TableScreen)
+        await press(pilot, "F")
+        assert isinstance(app.screen, TableScreen)
+
+    drive(own, check)
+    with database.opened(own) as db:
+        assert db.execute("select count(*) from runs where wants = 'aa'").fetchone()[0] >= 2
+
+
+def test_columns_are_hidden_and_come_back(home: Home) -> None:
+    async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        await opened(pilot, app)
+        await press(pilot, "x", *"hide AA", "enter")
+        assert row(app, "Method").split() == ["Method", "Clean", "PGD-20", "Mean", "NRR", "n"]
+        await press(pilot, "l", "l")
+        assert "Mean" in seen(app).splitlines()[-4]
+        await press(pilot, "x", *"show AA", "enter")
+        assert "AA" in row(app, "Method")
 
     drive(home, check)
 

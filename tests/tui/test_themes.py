@@ -155,7 +155,7 @@ def segments(app: RpatApp) -> Iterator[tuple[int, Segment]]:
 async def tour(pilot: Pilot[int], app: RpatApp) -> Iterator[str]:  # type: ignore[misc]
     """Visit what there is to see."""
     await press(pilot, "G", "space", "k", "space", "k", "space")
-    for keys in (("tab",), ("tab", "2"), ("3",), ("4",), ("5",), ("1", "question_mark"),
+    for keys in (("tab",), ("tab",), ("tab", "2"), ("3",), ("4",), ("5",), ("1", "question_mark"),
                  ("escape", "o"), ("escape", "X"), ("n", "enter"), ("escape", "n")):  # fmt: skip
         await press(pilot, *keys)
         yield " ".join(keys)
