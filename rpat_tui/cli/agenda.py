@@ -72,7 +72,7 @@ def _cost(cost: Cost) -> dict[str, Any]:
     low, high = cost.total
     finish = [round(t) for t in cost.finish] if cost.finish else None
     return {
-        "hours": [round(low / 3600, 3), round(high / 3600, 3)],
+        "hours": [round(low / 3600, 6), round(high / 3600, 6)],
         "unknown": cost.unknown,
         "finish_in_s": finish,
     }

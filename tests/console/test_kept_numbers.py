@@ -216,17 +216,20 @@ def test_runs_of_an_older_release_are_in_tables_at_once(tmp_path: Path) -> None:
 
     from rpat_tui.store.migrations import migrations
 
-    path = Home(tmp_path / "home").make().database
-    old = database.connect(path)
+    home, newer = Home(tmp_path / "home").make(), Home(tmp_path / "newer").make()
+    old = database.connect(home.database)
     migrations.apply(Database(old), stop_before="m007_the_numbers_of_tables")
-    with old:
-        made = index.enqueue(
-            Home(tmp_path / "home"), old, [recipe("pgd-at", dataset="digits")], index.Wish(), {}
-        )
-        evaluate(old, made[0], "online", 90.0)
+    with database.opened(newer) as db:
+        (n,) = index.enqueue(newer, db, [recipe("pgd-at", dataset="digits")], index.Wish(), {})
+        evaluate(db, n, "online", 90.0)
+    old.execute("attach ? as newer", (str(newer.database),))
+    for table in ("runs", "evaluations"):
+        known = ", ".join(row[1] for row in old.execute(f"pragma main.table_info({table})"))
+        old.execute(f"insert into main.{table} ({known}) select {known} from newer.{table}")
+    old.execute("detach newer")
     (before,) = queries.measurements(old)
     old.close()
-    with database.opened(Home(tmp_path / "home")) as db:
+    with database.opened(home) as db:
         assert queries.measurements(db) == [before]
         assert measured.keep(db)
         assert queries.measurements(db) == [before]
