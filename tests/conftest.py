@@ -1,8 +1,18 @@
-"""What every test shares: hypothesis does not judge the speed of a busy machine."""
+"""What every test shares: hypothesis does not judge the speed of a busy machine.
+
+A terminal's size in the environment is not the size of the tests' own; libraries that edit lines
+put it there for the processes that they start.
+"""
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import settings
+
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+    os.unsetenv(name)
 
 settings.register_profile("rpat", deadline=None, print_blob=True)
 settings.load_profile("rpat")

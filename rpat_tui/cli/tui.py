@@ -75,6 +75,8 @@ def tui(
     from rpat_tui.screens.keymap import in_force
     from rpat_tui.widgets.thrift import save_bytes
 
+    for name in ("COLUMNS", "LINES"):  # what an earlier terminal was; this one says so itself
+        os.environ.pop(name, None)
     save_bytes()
     signs = glyphs_for(sys.__stderr__.encoding)
     if charts == "ascii" or os.environ.get("TERM") == "linux" or _is_posix():
