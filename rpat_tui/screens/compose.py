@@ -216,7 +216,7 @@ class Compose(Page):
         details = (
             plan(found, self.prospect, width) if self.is_plan else summary(found, draft, width)
         )
-        details = details if begun else hints()
+        details = details if begun else hints(self.rpat.key_of)
         self._write("checks", checks)
         self._write("found", details)
         self._help()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ HINTS = (
     ("Three ways to begin", (
         ("method", "type one, as mart; enter lists all, a comma makes a grid"),
         ("preset", "enter lists the paper's rows, and your own"),
-        ("c on a run", "in the list: a form filled with that run"),
+        ("{runs.clone} on a run", "in the list: a form filled with that run"),
     )),
     ("What to try first", (
         ("digits", "as data set: embedded, trains in about a minute without a GPU"),
@@ -154,21 +154,29 @@ HINTS = (
         ("rpat [x]", "stack the paper's term; space switches it"),
     )),
     ("Then", (
-        ("ctrl+r", "dry run: the exact config of every run; starts nothing"),
-        ("ctrl+s", "queue them; ctrl+t in front of all others"),
-        ("ctrl+o", "keep the form as a preset of your own"),
-        ("ctrl+y", "copy the command below, which does the same"),
+        ("{compose.plan}", "dry run: the exact config of every run; starts nothing"),
+        ("{compose.queue}", "queue them; {compose.on-top} in front of all others"),
+        ("{compose.keep}", "keep the form as a preset of your own"),
+        ("{compose.copy}", "copy the command below, which does the same"),
     )),
 )  # fmt: skip
+"""What to do, by its head; {compose.plan} is the key of that action."""
+
+KEY = re.compile(r"\{([\w.-]+)\}")
 
 
-def hints() -> Text:
-    """Return what an empty form says: how one begins."""
+def hints(key_of: Callable[[str], str]) -> Text:
+    """Return what an empty form says: how one begins, with the keys in force."""
+
+    def said_with_keys(words: str) -> str:
+        return KEY.sub(lambda found: key_of(found[1]), words)
+
     text = Text()
     for head, lines in HINTS:
         text.append(f"{head}\n", style="bold")
         for name, said in lines:
-            text.append(f"  {name:<12}", style="cyan").append(f"{said}\n")
+            text.append(f"  {said_with_keys(name):<12}", style="cyan")
+            text.append(f"{said_with_keys(said)}\n")
         text.append("\n")
     text.rstrip()
     return text

@@ -52,6 +52,11 @@ class Dressed(App[int]):
         OptionList > .option-list--option-highlighted { text-style: bold underline; }
         OptionList:focus > .option-list--option-highlighted { text-style: bold underline; }
         #summary:focus, #verdict:focus { background-tint: transparent; }
+        Page.-wide .pane:focus-within, Page.-broad .pane:focus-within,
+        Page.-wide #left:focus-within, Page.-broad #left:focus-within,
+        Page.-wide #page:focus-within, CompareScreen.-wide #panes > *:focus {
+            border: heavy $foreground; border-title-style: bold;
+        }
         FooterKey .footer-key--key { text-style: bold; }
         CommandPalette OptionList > .option-list--option-highlighted { text-style: bold underline; }
     }

@@ -269,5 +269,7 @@ def test_sentences_name_the_keys_in_force(tmp_path: Path) -> None:
 
     async def drive(pilot: Pilot[int], app: RpatApp) -> None:
         assert "No runs yet: N composes" in seen(app)
+        await press(pilot, "N")
+        await until(pilot, lambda: "f6          dry run" in seen(app))
 
-    driven(home, drive, keymap={"runs.compose": "N"})
+    driven(home, drive, keymap={"runs.compose": "N", "compose.plan": "f6"})
