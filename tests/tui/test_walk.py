@@ -62,6 +62,11 @@ def test_a_new_person_gets_from_an_empty_home_to_a_table(
         if reached is not None:
             until(lambda: terminal.listen(0.1, 0.3) >= 0 and reached(), 90)
 
+    def at(n: int, word: str) -> bool:
+        """Whether the cursor is on a run, and its line says a word."""
+        lines = [line for line in terminal.screen.display if "▶" in line]
+        return any(f"r{n:04d}" in line and word in line for line in lines)
+
     with Terminal("rpat_tui", "tui", columns=size[0], rows=size[1], folder=tmp_path) as terminal:
         terminal.until("No runs yet", 60)
         press("n", "--method")
@@ -76,10 +81,12 @@ def test_a_new_person_gets_from_an_empty_home_to_a_table(
         assert not place.exists()
         press(ESC, "^s queue")
         press(CTRL_S, "r0003")
-        press("G", reached=lambda: state(1) == "running")
+        press("", reached=lambda: state(1) == "running")
+        press("G", reached=lambda: at(1, "running"))
         press("s", reached=lambda: state(1) == "stopped")
         press("r", reached=lambda: state(1) in ("queued", "starting", "running"))
-        press("g", reached=lambda: state(3) == "running")
+        press("", reached=lambda: state(3) == "running")
+        press("g", reached=lambda: at(3, "running"))
         press("p", reached=lambda: state(3) == "paused")
         press("2", "Queue")
         press("1p", reached=lambda: state(3) in ("queued", "starting", "running"))
