@@ -240,6 +240,7 @@ def main() -> None:
 
 def window(home: Home, size: tuple[int, int], env: dict[str, str]) -> Terminal:
     """Open the window."""
+    (home.path / "window.json").unlink(missing_ok=True)  # each begins without memories
     words = [sys.executable, "-m", "rpat_tui", "tui", "--home", str(home.path)]
     return Terminal(words, size, env)
 
