@@ -428,13 +428,17 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         self.push_screen(Compose(like=n))
 
     def show_run(self, n: int) -> None:
-        """Put the cursor of the list, where it is in front, on a run that is new to it."""
-        self.run_worker(self._show_run(n), exclusive=False)
+        """Put the cursor of the list, where it is in front, on a run that is new to it.
 
-    async def _show_run(self, n: int) -> None:
+        Whoever has moved it by then acts on the run that it is on: there it stays.
+        """
+        self.run_worker(self._show_run(n, time.monotonic()), exclusive=False)
+
+    async def _show_run(self, n: int, asked: float) -> None:
         await self.look()
         for table in self.screen.query(RunTable):
-            table.seek(n)
+            if table.moved < asked:
+                table.seek(n)
 
     def carry_out(self, act: Act, rows: Sequence[dict[str, Any]]) -> None:
         """Do an act to runs in a thread; say what happened, and the equivalent command."""

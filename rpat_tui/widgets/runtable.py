@@ -11,6 +11,7 @@ screen whenever a run is added.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -87,6 +88,7 @@ class Wanted:
     height: int
     held: tuple[int, int]
     anew: bool
+    sought: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +280,8 @@ class RunTable(Keyed, Widget, can_focus=True):
         self.count = 0
         self.cursor = 0
         self._sought: int | None = None
+        self.moved = float("-inf")
+        """When a person last moved the cursor, on the monotonic clock."""
         self.top = 0
         self.skip = 0
         self.known = False
@@ -365,8 +369,11 @@ class RunTable(Keyed, Widget, can_focus=True):
             while self._again and self.source is not None:
                 self._again, source = False, self.source
                 anew, self._anew = self._anew, False
-                key, self._sought = self._sought or self._key, None
-                wanted = Wanted(key, self.cursor, self.top, self.rows, self._held, anew)
+                sought, self._sought = self._sought, None
+                key = sought or self._key
+                wanted = Wanted(
+                    key, self.cursor, self.top, self.rows, self._held, anew, sought is not None
+                )
                 page = await loop.run_in_executor(self._thread, read, source, wanted)
                 if page is not None and source is self.source:
                     self.apply(page)
@@ -389,7 +396,7 @@ class RunTable(Keyed, Widget, can_focus=True):
         exact = (self.cursor, self.top) == (wanted.index, wanted.top)
         if exact:
             self.cursor, self.top = page.index, page.top
-        else:  # a key was faster: it counts from where the cursor has gone
+        elif not wanted.sought:  # a key was faster: it counts from where the cursor has gone
             self.cursor += page.index - wanted.index
             self.top += page.top - wanted.top
         self._stay()
@@ -424,6 +431,7 @@ class RunTable(Keyed, Widget, can_focus=True):
 
     def _go(self, index: int) -> None:
         self.cursor = index
+        self.moved, self._sought = time.monotonic(), None
         self._stay()
         last = min(self.top + self.rows, self.count)
         if self._held[0] <= self.top and last <= self._held[1]:
@@ -506,7 +514,7 @@ class RunTable(Keyed, Widget, can_focus=True):
         self._go(index)
 
     def seek(self, key: int) -> None:
-        """Put the cursor on a run, once it has been found in the list."""
+        """Put the cursor on a run once it has been found, unless a key is faster."""
         self._sought = key
         self._anew = True
         self.reload()

@@ -400,6 +400,26 @@ def test_a_filter_narrows_as_one_types_and_escape_takes_it_away(shared: Home) ->
     driven(shared, drive)
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_cursor_goes_to_a_run_that_was_queued_unless_it_was_moved(
+    shared: Home, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "G")
+        last, looked = table(app).line, asyncio.Event()
+        monkeypatch.setattr(app, "look", looked.wait)
+        app.show_run(5)
+        if moved:
+            await pilot.press("k", "j")
+        looked.set()
+        await rest(pilot)
+        assert last is not None
+        assert table(app).line is not None
+        assert table(app).line.key == (last.key if moved else 5)  # type: ignore[union-attr]
+
+    driven(shared, drive)
+
+
 def test_a_column_is_chosen_for_the_order_and_again_reverses(shared: Home) -> None:
     async def drive(pilot: Pilot[int], app: RpatApp) -> None:
         screen = app.screen

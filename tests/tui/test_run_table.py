@@ -334,6 +334,28 @@ def test_a_key_that_comes_while_lines_are_read_is_not_undone() -> None:
     in_app(100, check)
 
 
+@pytest.mark.parametrize("reading", [False, True], ids=["sought at once", "sought later"])
+def test_a_run_that_is_sought_never_takes_the_cursor_from_who_has_moved_it(reading: bool) -> None:
+    async def check(pilot: Pilot[None], app: Shown) -> None:
+        app.table.seek(50)
+        await settled(pilot, app)
+        assert app.table.line is not None
+        assert app.table.line.key == 50
+        app.source.gate.clear()
+        if reading:
+            app.table.reload()  # what is sought waits until this is answered
+            await pilot.pause()
+        app.table.seek(90)
+        await pilot.pause()
+        await pilot.press("G")
+        app.source.gate.set()
+        await settled(pilot, app)
+        assert app.table.line is not None
+        assert app.table.line.key == 1
+
+    in_app(100, check)
+
+
 def test_when_the_run_under_the_cursor_goes_the_next_one_takes_its_place() -> None:
     async def check(pilot: Pilot[None], app: Shown) -> None:
         await press(pilot, app, "j", "j")
