@@ -14,7 +14,7 @@ from textual import events
 from textual.app import App
 from textual.message_pump import MessagePump
 
-PATIENCE = 0.3
+PATIENCE = 1.0
 """Seconds that a key waits for what an earlier one does; a handler may take longer."""
 
 
@@ -61,7 +61,11 @@ class KeysInOrder(App[int]):
 
     async def _overdue(self) -> None:
         """Wait no longer for a key whose handler waits for something itself."""
-        if self._waiting and self._handed is not None:
+        if not self._waiting or self._handed is None:
+            return
+        left = self._handed + PATIENCE - time.monotonic()
+        if left <= 0:
             await self._hand_on()
-            if self._waiting:
-                self.set_timer(PATIENCE, self._overdue)
+            left = PATIENCE
+        if self._waiting:
+            self.set_timer(left, self._overdue)

@@ -22,7 +22,9 @@ class Form(KeysInOrder):
         Binding("slash", "filter"),
         Binding("d", "note('d')"),
         Binding("e", "note('e')"),
-        Binding("w", "dawdle"),
+        Binding("w", "dawdle(3)"),
+        Binding("s", "dawdle(0.6)"),
+        Binding("f", "filter_slowly"),
     ]  # fmt: skip
     AUTO_FOCUS = None
 
@@ -40,9 +42,13 @@ class Form(KeysInOrder):
     def action_note(self, what: str) -> None:
         self.did.append(what)
 
-    async def action_dawdle(self) -> None:
+    async def action_filter_slowly(self) -> None:
+        await asyncio.sleep(0.6 * PATIENCE)
+        self.query_one(Input).focus()
+
+    async def action_dawdle(self, how: float) -> None:
         self.did.append("w")
-        await asyncio.sleep(3 * PATIENCE)
+        await asyncio.sleep(how * PATIENCE)
         self.did.append("woken")
 
 
@@ -84,3 +90,7 @@ def test_a_burst_of_commands_is_carried_out_in_order() -> None:
 
 def test_a_key_whose_handler_dawdles_does_not_lose_the_others() -> None:
     assert driven("wde", "wwokende").did == ["w", "woken", "d", "e"]
+
+
+def test_keys_that_together_take_long_wait_for_each_other_all_the_same() -> None:
+    assert driven("sfdeed", "deedwwoken").did == ["w", "woken"]
