@@ -1,4 +1,4 @@
-"""Lists of runs that were never stored, and a program that shows one."""
+"""Lists of runs that were never stored, a program that shows one, and the demo's home."""
 
 from __future__ import annotations
 
@@ -10,11 +10,31 @@ from typing import Any
 
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
 
+import pytest
 from textual.app import App, ComposeResult
 from textual.message import Message
 
+from rpat_tui.home import Home
+from rpat_tui.launch import worker
+from rpat_tui.launch.cards import Driver
+from rpat_tui.replay import Replay
 from rpat_tui.store.rows import Line, Stat
 from rpat_tui.widgets.runtable import RunTable
+
+
+@pytest.fixture
+def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start no worker, and have no cards in this machine."""
+    monkeypatch.setattr(worker, "ensure", lambda _: None)
+    monkeypatch.setattr(Driver, "read", lambda _: [])
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Give a home with recorded runs in every state to those who change nothing."""
+    replay = Replay(Home(tmp_path_factory.mktemp("shared") / "home"))
+    replay.begin()
+    return replay.home
 
 
 def line(n: int, **changes: Any) -> Line:

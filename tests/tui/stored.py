@@ -14,6 +14,7 @@ from bench.store import build
 from rpat_tui.app import RpatApp
 from rpat_tui.glyphs import ASCII, UNICODE
 from rpat_tui.home import Home
+from tests.tui.driving import rest
 
 Check = Callable[[Pilot[int], RpatApp], Awaitable[None]]
 
@@ -48,30 +49,10 @@ def drive(
             charts="ascii" if ascii_only else "braille",
         )  # fmt: skip
         async with app.run_test(size=size) as pilot:
-            await settle(pilot)
+            await rest(pilot)
             await check(pilot, app)
 
     asyncio.run(go())
-
-
-async def settle(pilot: Pilot[int]) -> None:
-    """Wait until everything that was asked for has been read and drawn."""
-    for _ in range(3):
-        await pilot.app.workers.wait_for_complete()
-        await pilot.app.reader.read(lambda db: None)  # type: ignore[attr-defined]
-        await pilot.pause()
-
-
-async def press(pilot: Pilot[int], *keys: str) -> None:
-    """Press keys one after the other, each when the one before has had its effect."""
-    for key in keys:
-        await pilot.press(key)
-        await settle(pilot)
-
-
-def seen(app: RpatApp) -> str:
-    """Return what is on the screen."""
-    return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())
 
 
 def copied(app: RpatApp, patch: pytest.MonkeyPatch) -> list[str]:

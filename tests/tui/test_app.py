@@ -6,7 +6,7 @@ import asyncio
 import json
 import shlex
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,6 @@ from rpat_tui.acts import ACTS
 from rpat_tui.app import RpatApp
 from rpat_tui.cli import app as commands
 from rpat_tui.home import Home
-from rpat_tui.launch import worker
-from rpat_tui.launch.cards import Driver
 from rpat_tui.replay import CAST, Part, Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.screens.detail import Detail
@@ -35,17 +33,11 @@ from rpat_tui.store import db as database
 from rpat_tui.store.queue import MOVES
 from rpat_tui.widgets.bar import Bar
 from rpat_tui.widgets.chart import ChartWidget
-from rpat_tui.widgets.runtable import RunTable
+from tests.tui.driving import driven, press, rest, said, seen, table, until
 
-Drive = Callable[[Pilot[int], RpatApp], Awaitable[None]]
+pytestmark = pytest.mark.usefixtures("nothing_starts")
+
 SIZES = [(80, 24), (160, 48)]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No worker is started, and this machine has no cards."""
-    monkeypatch.setattr(worker, "ensure", lambda _: None)
-    monkeypatch.setattr(Driver, "read", lambda _: [])
 
 
 @pytest.fixture
@@ -56,76 +48,15 @@ def home(tmp_path: Path) -> Home:
     return replay.home
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """The same, for those who change nothing."""
-    replay = Replay(Home(tmp_path_factory.mktemp("shared") / "home"))
-    replay.begin()
-    return replay.home
-
-
 @pytest.fixture
 def db(home: Home) -> Iterator[sqlite3.Connection]:
     with database.opened(home) as connection:
         yield connection
 
 
-def driven(home: Home, drive: Drive, size: tuple[int, int] = (120, 34), **options: Any) -> RpatApp:
-    """Drive a window that looks when it is told to."""
-    app = RpatApp(home, poll=0, **options)
-
-    async def run() -> None:
-        async with app.run_test(size=size) as pilot:
-            await pilot.pause()
-            await app.look()
-            await rest(pilot)
-            await drive(pilot, app)
-        app.reader.close()
-
-    asyncio.run(run())
-    return app
-
-
-async def rest(pilot: Pilot[int]) -> None:
-    """Wait until the list has been read and nothing more is drawn."""
-    while True:
-        await pilot.pause()
-        lists = pilot.app.screen.query(RunTable)
-        if not any(t._reading for t in lists) and all(w.is_finished for w in pilot.app.workers):
-            return
-        await asyncio.sleep(0.01)
-
-
-async def press(pilot: Pilot[int], *keys: str) -> None:
-    for key in keys:
-        await pilot.press(key)
-        await rest(pilot)
-
-
-async def until(pilot: Pilot[int], condition: Callable[[], object]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        await pilot.pause(0.02)
-    raise AssertionError(seen(pilot.app))
-
-
-def seen(app: Any) -> str:
-    """Return what the screen shows."""
-    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
-
-
 def dump(home: Home) -> list[str]:
     with database.opened_readonly(home) as db:
         return list(db.iterdump())
-
-
-def table(app: RpatApp) -> RunTable:
-    return app.screen.query_one(RunTable)
-
-
-def said(app: RpatApp) -> str:
-    return "\n".join(n.message for n in app._notifications)
 
 
 # ----------------------------------------------------------------- keys

@@ -13,7 +13,8 @@ from rpat_tui.home import Home
 from rpat_tui.screens.compare import PANES, CompareScreen
 from rpat_tui.widgets.chart import ChartWidget
 from rpat_tui.widgets.plane import PlaneWidget
-from tests.tui.stored import copied, drive, press, seen, settle, small_home
+from tests.tui.driving import press, rest, seen
+from tests.tui.stored import copied, drive, small_home
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +177,7 @@ def test_it_is_written_to_a_new_file_and_copied_as_a_command(
         ]
         for layout in ("json", "json", "md", "latex", "csv", "text"):
             await press(pilot, "e", *layout, "enter")
-            await settle(pilot)
+            await rest(pilot)
 
     drive(home, check)
     assert {p.name for p in tmp_path.iterdir()} >= {
@@ -199,7 +200,7 @@ def test_without_runs_it_says_what_to_do_and_ascii_stays_ascii(home: Home) -> No
         screen = app.screen
         assert isinstance(screen, CompareScreen)
         await screen.renew()
-        await settle(pilot)
+        await rest(pilot)
         assert "no runs are chosen" in seen(app)
 
     drive(home, check, ascii_only=True)

@@ -19,10 +19,9 @@ from textual.pilot import Pilot
 
 from rpat_tui.app import RpatApp
 from rpat_tui.home import Home
-from rpat_tui.launch import worker
-from rpat_tui.launch.cards import Driver
 from rpat_tui.screens.detail import Detail
-from tests.tui.stored import drive, press, seen, settle, small_home
+from tests.tui.driving import press, rest, seen
+from tests.tui.stored import drive, small_home
 
 SIZES = [(80, 24), (160, 48)]
 HOSTILE = (
@@ -49,12 +48,7 @@ WALK = (
 )
 """Every screen, with what lies in front of it."""
 
-
-@pytest.fixture(autouse=True)
-def _nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No worker is started, and this machine has no cards."""
-    monkeypatch.setattr(worker, "ensure", lambda _: None)
-    monkeypatch.setattr(Driver, "read", lambda _: [])
+pytestmark = pytest.mark.usefixtures("nothing_starts")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +73,7 @@ async def everywhere(pilot: Pilot[int], app: RpatApp) -> None:
     """Go through every screen."""
     for keys in WALK:
         await pilot.press(*keys.split())
-        await settle(pilot)
+        await rest(pilot)
 
 
 def evils(home: Home) -> None:
@@ -116,7 +110,7 @@ def test_every_screen_opens_on_runs_of_every_evil(home: Home, size: tuple[int, i
     async def check(pilot: Pilot[int], app: RpatApp) -> None:
         for n in range(9, 1, -1):
             app.open_run(n)
-            await settle(pilot)
+            await rest(pilot)
             assert isinstance(app.screen, Detail)
             assert f"r{n:04d}" in seen(app)
             await press(pilot, "escape")
@@ -136,7 +130,7 @@ def test_what_is_not_known_is_no_zero(home: Home) -> None:
             assert row.count("–") >= 3, row
             assert not re.search(r"\b0\.0\b|\bnan\b|\binf\b", row), row
         app.open_run(8)
-        await settle(pilot)
+        await rest(pilot)
         assert not re.search(r"(last|best PGD|clean) 0\.0", seen(app))
 
     drive(home, check, (160, 48))
@@ -157,7 +151,7 @@ def test_a_curve_of_a_million_points_is_drawn_and_no_key_waits_for_it(home: Home
 
     async def check(pilot: Pilot[int], app: RpatApp) -> None:
         app.open_run(9)
-        await settle(pilot)
+        await rest(pilot)
         assert "r0009" in seen(app)
 
     drive(home, check, SIZES[1])
@@ -199,7 +193,7 @@ def test_an_answer_that_is_overdue_is_said_with_the_age_of_what_is_shown(home: H
 
     async def check(pilot: Pilot[int], app: RpatApp) -> None:
         await app.look()
-        await settle(pilot)
+        await rest(pilot)
         app.reader.thread.submit(gate.wait, 60)
         asking = asyncio.create_task(app.look())
         await pilot.pause()
@@ -211,7 +205,7 @@ def test_an_answer_that_is_overdue_is_said_with_the_age_of_what_is_shown(home: H
         gate.set()
         await asking
         await app.look()
-        await settle(pilot)
+        await rest(pilot)
         assert "as of" not in seen(app)
 
     drive(home, check, (140, 30))
@@ -238,7 +232,7 @@ def test_a_database_that_another_process_locks_is_said_and_welcomed_back(home: H
             lock.close()
             await asking
             await app.look()
-            await settle(pilot)
+            await rest(pilot)
             assert "r0009" in seen(app)
             assert "no answer" not in seen(app)
 
@@ -286,7 +280,7 @@ def test_a_disk_that_takes_nothing_is_said_where_something_is_written(
 
     async def check(pilot: Pilot[int], app: RpatApp) -> None:
         await app.look()
-        await settle(pilot)
+        await rest(pilot)
         assert "r0009" in seen(app)
         if trouble == "full":
             with contextlib.suppress(OSError), (small_disk / "filler").open("wb", 0) as filler:

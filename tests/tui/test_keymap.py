@@ -13,8 +13,6 @@ from rpat.errors import ConfigError
 from rpat_tui.acts import ACTS
 from rpat_tui.app import RpatApp
 from rpat_tui.home import Home
-from rpat_tui.launch import worker
-from rpat_tui.launch.cards import Driver
 from rpat_tui.replay import Replay
 from rpat_tui.screens import keymap
 from rpat_tui.screens.detail import Detail
@@ -22,24 +20,15 @@ from rpat_tui.screens.keys import key_rows
 from rpat_tui.screens.modes import MODES
 from rpat_tui.screens.runs import RunsScreen
 from rpat_tui.settings import KEY_MAPS
-from tests.tui.test_app import driven, press, rest, seen, table, until
+from tests.tui.driving import driven, press, rest, seen, table, until
 
 EVERY = list(keymap.PLACES)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(worker, "ensure", lambda _: None)
-    monkeypatch.setattr(Driver, "read", lambda _: [])
+def _alone(nothing_starts: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.delenv("RPAT_KEYS", raising=False)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    replay = Replay(Home(tmp_path_factory.mktemp("keys") / "home"))
-    replay.begin()
-    return replay.home
 
 
 @pytest.fixture

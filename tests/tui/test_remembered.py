@@ -15,37 +15,25 @@ from rpat.errors import ConfigError
 from rpat_tui import settings
 from rpat_tui.app import RpatApp
 from rpat_tui.home import Home
-from rpat_tui.launch import worker
-from rpat_tui.launch.cards import Driver
 from rpat_tui.remembered import FILTERS, Remembered, saved
-from rpat_tui.replay import Replay
 from rpat_tui.screens.arrange import Arrange
 from rpat_tui.screens.ask import Line
 from rpat_tui.screens.runs import RunsScreen
 from rpat_tui.screens.sample import KINDS, Sample, drawn
 from rpat_tui.widgets.chart import ChartWidget
 from rpat_tui.widgets.columns import DEFAULT
-from tests.tui.test_app import driven, press, rest, said, seen, table, until
+from tests.tui.driving import driven, press, rest, said, seen, table, until
 
 WIDE = (160, 48)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(worker, "ensure", lambda _: None)
-    monkeypatch.setattr(Driver, "read", lambda _: [])
+def _alone(nothing_starts: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for s in settings.SETTINGS:
         monkeypatch.delenv(s.env, raising=False)
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    replay = Replay(Home(tmp_path_factory.mktemp("remembered") / "home"))
-    replay.begin()
-    return replay.home
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from rpat_tui.widgets import columns
 from rpat_tui.widgets.columns import COLUMNS, DEFAULT, clean, fit, place
 from rpat_tui.widgets.runtable import RunTable, keep_in_view, settle
 from tests.tui.conftest import Many, Shown, line
+from tests.tui.driving import drawn
 
 SIZE = (100, 24)
 ROWS = SIZE[1] - 1
@@ -42,10 +43,10 @@ def in_app(
 
 async def settled(pilot: Pilot[None], app: Shown) -> None:
     """Wait until nothing is being read."""
-    await pilot.pause()
+    await drawn(pilot)
     while app.source.gate.is_set() and (app.table._reading or app.table._again):
         await asyncio.sleep(0.005)
-    await pilot.pause()
+    await drawn(pilot)
 
 
 async def press(pilot: Pilot[None], app: Shown, *keys: str) -> None:

@@ -22,9 +22,8 @@ from rpat_tui.home import Home
 from rpat_tui.launch import worker
 from rpat_tui.launch.cards import Card, Driver, Process
 from rpat_tui.replay import Replay
-from rpat_tui.screens.compose import Compose
 from rpat_tui.widgets.plain import plain
-from rpat_tui.widgets.runtable import RunTable
+from tests.tui.driving import rest
 from tests.tui.stored import small_home
 
 NOW = 1_800_000_000.0
@@ -113,22 +112,6 @@ def going(*keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
         await rest(pilot)
 
     return go
-
-
-async def rest(pilot: Pilot[Any]) -> None:
-    """Wait until nothing is read or drawn any more; the form waits for typing to end itself."""
-    app: Any = pilot.app
-    before = ""
-    while True:
-        await pilot.pause(0.2 if getattr(app.screen, "_timer", None) else 0.01)
-        lists = app.screen.query(RunTable)
-        busy = any(t._reading for t in lists) or any(not w.is_finished for w in app.workers)
-        if isinstance(app.screen, Compose):  # it looks at what was typed a little later
-            busy = busy or app.screen._looked != app.screen.draft()
-        now = "" if busy else app.export_screenshot()
-        if now and now == before:
-            return
-        before = now
 
 
 def slow(name: str, size: str) -> Any:

@@ -20,7 +20,8 @@ from rpat_tui.screens.table import TableScreen
 from rpat_tui.store import db as database
 from rpat_tui.store import queries
 from rpat_tui.widgets.papertable import Figure, PaperTable, TableLine
-from tests.tui.stored import copied, drive, press, seen, settle, small_home
+from tests.tui.driving import press, rest, seen
+from tests.tui.stored import copied, drive, small_home
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_enter_shows_the_runs_behind_a_row(home: Home) -> None:
         screen = app.screen
         assert isinstance(screen, RunsScreen)
         assert screen.query_of_list.where == "id=r0004 or id=r0005 or id=r0006"
-        await settle(pilot)
+        await rest(pilot)
         assert "Runs 3 of" in seen(app)
         await press(pilot, "escape")
         assert screen.query_of_list.where == ""

@@ -19,14 +19,11 @@ from rpat_tui.app import RpatApp
 from rpat_tui.charts import palette
 from rpat_tui.glyphs import ASCII, COLOURS, UNICODE
 from rpat_tui.home import Home
-from rpat_tui.launch import worker
-from rpat_tui.launch.cards import Driver
-from rpat_tui.replay import Replay
 from rpat_tui.themes import BUILT_IN, HUES, contrast, load
 from rpat_tui.widgets.chart import ChartWidget
 from rpat_tui.widgets.colours import series_colours
 from tests.console.test_charts import SIGHT, lab
-from tests.tui.test_app import driven, press, rest, said, seen, until
+from tests.tui.driving import driven, press, rest, said, seen, until
 
 LEAST = 4.5
 """What WCAG 2 asks of text."""
@@ -48,18 +45,9 @@ DIM = 0.66
 
 
 @pytest.fixture(autouse=True)
-def _nothing_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(worker, "ensure", lambda _: None)
-    monkeypatch.setattr(Driver, "read", lambda _: [])
+def _alone(nothing_starts: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.delenv("NO_COLOR", raising=False)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    replay = Replay(Home(tmp_path_factory.mktemp("themes") / "home"))
-    replay.begin()
-    return replay.home
 
 
 @pytest.fixture
