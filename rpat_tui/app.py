@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import events
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.notifications import SeverityLevel
@@ -86,7 +86,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
     TITLE = "rpat"
     CONTEXT = "everywhere"
     ENABLE_COMMAND_PALETTE = True
-    COMMANDS = App.COMMANDS | {commands}
+    COMMANDS = {commands}  # noqa: RUF012  textual's own form
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "mode('runs')", "runs", show=False),
         Binding("2", "mode('queue')", "queue", show=False),

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits
+from textual.system_commands import SystemCommandsProvider
 from textual.widgets import Input
 
 from rpat_tui import configure, themes
@@ -228,8 +229,12 @@ VERBS = (
 )  # fmt: skip
 
 
-class Commands(Provider):
-    """Finds commands with their words, typed out or fuzzily."""
+class Commands(SystemCommandsProvider):
+    """Finds commands with their words, typed out or fuzzily, and then those without.
+
+    It is the only provider: Textual asks several of them in an order that differs from start to
+    start.
+    """
 
     @property
     def rpat(self) -> RpatApp:
@@ -243,6 +248,8 @@ class Commands(Provider):
                 f"{verb.name} {verb.wants}", partial(open_palette, self.rpat, verb.name),
                 help=verb.does,
             )  # fmt: skip
+        async for hit in super().discover():
+            yield hit
 
     async def search(self, query: str) -> Hits:
         """Find what was typed: exactly, by its beginning, or fuzzily."""
@@ -263,3 +270,5 @@ class Commands(Provider):
                 if score > 0:
                     yield Hit(score, matcher.highlight(said), partial(verb.do, self.rpat, word),
                               text=said, help=verb.does)  # fmt: skip
+        async for hit in super().search(query):
+            yield hit
