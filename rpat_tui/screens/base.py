@@ -202,8 +202,8 @@ class Page(Keyed, Screen[None]):
             self.rpat.carry_out(act, rows)
 
     def on_chart_widget_axis_asked(self) -> None:
-        """Say where other axes are drawn."""
-        self.app.notify("screens draw over epochs; rpat plot --x time draws over hours")
+        """Say why there is one axis here; screens with others answer for themselves."""
+        self.app.notify("means over seeds are drawn over epochs; screen 1 has steps and hours")
 
     def action_copy(self) -> None:
         """Copy the command that shows the chosen runs."""

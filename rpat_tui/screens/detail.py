@@ -15,11 +15,12 @@ from textual.widgets import Static
 
 from rpat.knobs import show
 from rpat_tui.charts.chart import Marker, Series
+from rpat_tui.screens import overtime
 from rpat_tui.screens.aspects import overview
 from rpat_tui.screens.base import Page, act_bindings
 from rpat_tui.screens.border import BORDER_KEYS, Border
 from rpat_tui.screens.failure import failure_text
-from rpat_tui.store import curves, queries
+from rpat_tui.store import queries
 from rpat_tui.widgets.chart import ChartWidget
 from rpat_tui.widgets.keyed import Keyed
 
@@ -109,6 +110,11 @@ class Detail(Page):
                     settings.border_title = "Config and history"
                     yield Static("", id="config", markup=False)
 
+    @property
+    def axis(self) -> str:
+        """What the charts are drawn over: as in the list."""
+        return overtime.recalled(self.rpat.remembered)
+
     def on_mount(self) -> None:
         """Begin with the curves, or with the results where only one of them has room."""
         if self.has_class("-narrow"):
@@ -128,7 +134,7 @@ class Detail(Page):
         """Read charts and facts again."""
         for name, metrics in CHARTS.items():
             found = await self.rpat.reader.read(
-                partial(curves.read, numbers=[self.n], names=metrics)
+                partial(overtime.read, numbers=[self.n], names=metrics, axis=self.axis)
             )
             chart = self.query_one(f"#c-{name.replace(' ', '-')}", ChartWidget)
             chart.set_series(
@@ -179,6 +185,13 @@ class Detail(Page):
         to = panes[(here + by) % len(panes)]
         self.set_class(isinstance(to, ChartWidget), "-charts")
         self.call_after_refresh(to.focus)
+
+    def on_chart_widget_axis_asked(self) -> None:
+        """Draw all charts over steps, hours or epochs."""
+        overtime.next_axis(self.rpat.remembered, self.axis)
+        for chart in self.query(ChartWidget):
+            chart.action_reset()
+        self.aside(self.renew())
 
     def action_clone(self) -> None:
         """Compose a run like this one."""

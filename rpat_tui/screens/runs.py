@@ -20,12 +20,12 @@ from rpat_tui.charts.palette import Palette
 from rpat_tui.home import Home
 from rpat_tui.keeping import labels
 from rpat_tui.remembered import Remembered
+from rpat_tui.screens import overtime
 from rpat_tui.screens.ask import Line as AskLine
 from rpat_tui.screens.aspects import PAGES, brief, tabs
 from rpat_tui.screens.base import Page, act_bindings, retitle
 from rpat_tui.screens.border import BORDER_KEYS, Border
 from rpat_tui.screens.pick import Pick
-from rpat_tui.store import curves
 from rpat_tui.store.filters import compile_filter
 from rpat_tui.store.queue import name_of
 from rpat_tui.store.rows import Line
@@ -148,6 +148,7 @@ class RunsScreen(Page):
         super().__init__()
         self.query_of_list = Query()
         self.metric = "accuracy"
+        self.axis = "epoch"
         self.palette = Palette()
         self.at: Line | None = None
         self.totals = ""
@@ -203,6 +204,7 @@ class RunsScreen(Page):
             self.table.columns = tuple(kept)
         metric = self.rpat.remembered.get("runs", "metric", self.metric)
         self.metric = metric if metric in METRICS else self.metric
+        self.axis = overtime.recalled(self.rpat.remembered)
         if self.query_of_list.where:
             self._open_line(self.query_of_list.where)
         self._list()
@@ -324,13 +326,13 @@ class RunsScreen(Page):
                 self._drawing = False
 
     async def _read_and_draw(self) -> None:
-        numbers, chosen = self._numbers(), self.metric
+        numbers, chosen, axis = self._numbers(), self.metric, self.axis
         if not numbers:
             self.chart.set_series([], title="no run is chosen")
             self._describe(None, Text(""))
             return
         names = METRICS[chosen] if len(numbers) == 1 else OVERLAY.get(chosen, METRICS[chosen][:1])
-        found = await self.rpat.reader.read(lambda db: curves.read(db, numbers, names))
+        found = await self.rpat.reader.read(lambda db: overtime.read(db, numbers, names, axis))
         series = [
             Series.of(
                 c.title if len(numbers) == 1 else c.run,
@@ -377,6 +379,12 @@ class RunsScreen(Page):
             self.metric = name
             self.rpat.remembered.put("runs", "metric", name)
             self.run_worker(self._draw(), exclusive=False)
+
+    def on_chart_widget_axis_asked(self) -> None:
+        """Draw over steps, hours or epochs, and remember it."""
+        self.axis = overtime.next_axis(self.rpat.remembered, self.axis)
+        self.chart.action_reset()
+        self.aside(self._draw())
 
     # ----------------------------------------------------------------- keys
 

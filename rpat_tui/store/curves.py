@@ -26,6 +26,7 @@ class Curve:
     name: str
     x: list[float]
     y: list[float]  # NaN where the metric was not finite
+    steps: list[int] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -55,7 +56,7 @@ def read(db: sqlite3.Connection, numbers: Sequence[int], names: Sequence[str]) -
         planned = max(planned, row[2] if steps else row[1])
         for name in names:
             points = db.execute(
-                f"select p.{x}, p.value from series s join points p on p.series = s.id "
+                f"select p.{x}, p.value, p.step from series s join points p on p.series = s.id "
                 "where s.run = ? and s.name = ? order by p.step desc limit ?",
                 (n, name, LIMIT),
             ).fetchall()[::-1]
@@ -67,6 +68,7 @@ def read(db: sqlite3.Connection, numbers: Sequence[int], names: Sequence[str]) -
                         name,
                         [p[0] for p in points],
                         [math.nan if p[1] is None else p[1] for p in points],
+                        [p[2] for p in points],
                     )
                 )
     drops = _drops(db, numbers[-1]) if numbers and not steps else []

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+from rich.cells import cell_len, chop_cells
 from rich.segment import Segment
 from rich.style import Style
 from textual.binding import Binding, BindingType
@@ -102,6 +103,7 @@ class Tail(Keyed, Widget, can_focus=True):
         Binding("pageup,ctrl+u", "scroll_by(-20)", "page up", show=False),
         Binding("g,home", "start", "first line", show=False),
         Binding("G,end", "end", "last line", show=False),
+        Binding("w", "wrap", "wrap", show=False, tooltip="wrap long lines, or cut them"),
     ]
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -109,13 +111,16 @@ class Tail(Keyed, Widget, can_focus=True):
         self.text: Text | None = None
         self.following = True
         self.shown: list[tuple[int, str]] = []
+        self.wrapped = False
+        self.rows: list[str] = []
+        """What stands in each row: `shown` as it is said, whole or in pieces."""
         self.match: re.Pattern[str] | None = None
         self.said: Callable[[str], str] = str
 
     def open(self, path: Path, said: Callable[[str], str] = str) -> None:
         """Show another file, from its end; `said` turns each line into what is shown of it."""
         self.text, self.following, self.said = Text(path), True, said
-        self.shown = []
+        self.shown, self.rows = [], []
         self.refresh()
         self.reload()
 
@@ -152,6 +157,7 @@ class Tail(Keyed, Widget, can_focus=True):
                 self._show([*self.shown, *below][-height:])
             else:
                 self.following = True
+                self._show(self.shown)
 
     def action_start(self) -> None:
         """Show the first lines."""
@@ -168,26 +174,40 @@ class Tail(Keyed, Widget, can_focus=True):
         """Fill the new height."""
         if self.following:
             self.reload()
+            self._show(self.shown)  # the pieces of the same lines may differ now
         elif self.shown and self.text is not None:
             self._show(self.text.after(self.shown[0][0], self.size.height))
 
+    def action_wrap(self) -> None:
+        """Wrap lines that are too long, or cut them at the edge."""
+        self.wrapped = not self.wrapped
+        self._show(self.shown)
+
     def _show(self, lines: list[tuple[int, str]]) -> None:
-        old, self.shown = self.shown, lines
-        width = self.size.width
-        for y in range(self.size.height):
-            before = old[y] if y < len(old) else None
-            now = lines[y] if y < len(lines) else None
-            if before != now:
+        before, self.shown = self.rows, lines
+        height, width = self.size.height, self.size.width
+        rows = [row for _, line in lines for row in self._pieces(line)]
+        self.rows = rows[-height:] if self.following else rows[:height]
+        for y in range(height):
+            if self.rows[y : y + 1] != before[y : y + 1]:
                 self.refresh(Region(0, y, width, 1))
 
+    def _pieces(self, line: str) -> list[str]:
+        """Return a line as it is shown, in as many rows as it takes."""
+        text = self.said(line).expandtabs(4)
+        text = "".join(c if c.isprintable() else "�" for c in text)
+        width = self.size.width
+        if not self.wrapped or width < 2 or cell_len(text) <= width:
+            return [text]
+        return chop_cells(text, width)
+
     def render_line(self, y: int) -> Strip:
-        """Return one line, cut to the width; what was searched for stands out."""
+        """Return one row, cut to the width; what was searched for stands out."""
         width = self.size.width
         style = self.rich_style
-        if y >= len(self.shown):
+        if y >= len(self.rows):
             return Strip.blank(width, style)
-        text = self.said(self.shown[y][1]).expandtabs(4)
-        text = "".join(c if c.isprintable() else "�" for c in text)
+        text = self.rows[y]
         hit = self.match.search(text) if self.match else None
         found = style + Style(reverse=True) if hit else style
         parts = [text] if hit is None else [text[: hit.start()], hit[0], text[hit.end() :]]

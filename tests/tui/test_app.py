@@ -18,6 +18,7 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from rpat.errors import ConfigError
+from rpat.rundir import RunDir
 from rpat_tui.acts import ACTS
 from rpat_tui.app import RpatApp
 from rpat_tui.cli import app as commands
@@ -33,6 +34,7 @@ from rpat_tui.store import db as database
 from rpat_tui.store.queue import MOVES
 from rpat_tui.widgets.bar import Bar
 from rpat_tui.widgets.chart import ChartWidget
+from rpat_tui.widgets.tail import Tail
 from tests.tui.driving import driven, press, rest, said, seen, table, until
 
 pytestmark = pytest.mark.usefixtures("nothing_starts")
@@ -167,6 +169,31 @@ def test_escape_is_passed_on_by_a_chart_that_is_not_inspected(shared: Home) -> N
         assert isinstance(app.screen, RunsScreen)
 
     driven(shared, drive)
+
+
+def test_long_lines_of_a_log_are_cut_or_wrapped(home: Home) -> None:
+    words = [f"{i:04d}" for i in range(60)]
+    output = RunDir(home.runs / "r0001").attempts()[-1].output
+    output.write_text("first\n" + " ".join(words) + "\nlast\n")
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        app.run_at_cursor = 1
+        app.action_mode("logs")
+        await press(pilot, "o")
+        tail = app.screen.query_one(Tail)
+        assert [row.split()[0] for row in tail.rows] == ["first", "0000", "last"]
+        assert "0059" not in seen(app)
+        await press(pilot, "w")
+        assert "".join(tail.rows).replace(" ", "") == "".join(["first", *words, "last"])
+        assert "0059" in seen(app)
+        assert "last" in seen(app)
+        await press(pilot, "g")
+        assert tail.rows[0] == "first"
+        await press(pilot, "w")
+        assert len(tail.rows) == 3
+        assert "0059" not in seen(app)
+
+    driven(home, drive, (80, 24))
 
 
 @pytest.mark.parametrize("mode", ["runs", "queue", "logs"])
@@ -410,6 +437,39 @@ def test_the_chart_shows_another_metric_from_its_menu(shared: Home) -> None:
             app.screen._show_metric(name)  # type: ignore[attr-defined]
             await rest(pilot)
             assert app.screen.query_one(ChartWidget).chart.title == name
+
+    driven(shared, drive, (160, 48))
+
+
+def test_curves_are_drawn_over_epochs_steps_and_hours(shared: Home) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "G", "tab")
+        chart = app.screen.query_one(ChartWidget)
+        n = app.screen.chosen()[0]  # type: ignore[attr-defined]
+        with database.opened_readonly(app.home) as db:
+            steps, epochs = db.execute("select steps, epochs from runs where n = ?", [n]).fetchone()
+            spent = db.execute(
+                "select sum(value) from points p join series s on s.id = p.series "
+                "where s.run = ? and s.name in ('time/epoch_s', 'time/eval_s')", [n],
+            ).fetchone()[0]  # fmt: skip
+        over_epochs = chart.chart
+        assert (over_epochs.x_name, over_epochs.planned_end) == ("epoch", epochs)
+        await press(pilot, "w")
+        assert (chart.chart.x_name, chart.chart.planned_end) == ("step", steps)
+        share = steps / epochs
+        for one, other in zip(chart.chart.series, over_epochs.series, strict=True):
+            assert one.x.tolist() == pytest.approx((other.x * share).tolist())
+        drops = [marker.x * share for marker in over_epochs.markers]
+        assert [marker.x for marker in chart.chart.markers] == pytest.approx(drops)
+        await press(pilot, "w")
+        assert (chart.chart.x_name, chart.chart.planned_end) == ("hours", None)
+        assert chart.chart.series[0].x[-1] == pytest.approx(spent / 3600)
+        assert "x: hours" in seen(app)
+        app.open_run(n)
+        await rest(pilot)
+        assert {c.chart.x_name for c in app.screen.query(ChartWidget)} == {"hours"}
+        await press(pilot, "w")
+        assert {c.chart.x_name for c in app.screen.query(ChartWidget)} == {"epoch"}
 
     driven(shared, drive, (160, 48))
 
