@@ -201,10 +201,6 @@ class Page(Keyed, Screen[None]):
         if yes:
             self.rpat.carry_out(act, rows)
 
-    def on_chart_widget_axis_asked(self) -> None:
-        """Say why there is one axis here; screens with others answer for themselves."""
-        self.app.notify("means over seeds are drawn over epochs; screen 1 has steps and hours")
-
     def action_copy(self) -> None:
         """Copy the command that shows the chosen runs."""
         if numbers := self.chosen():

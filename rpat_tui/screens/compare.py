@@ -391,6 +391,10 @@ class CompareScreen(Page):
             self.left_out ^= {self.seen.groups[event.at].key}
             self.aside(self.renew())
 
+    def on_chart_widget_axis_asked(self) -> None:
+        """Say why there is one axis here."""
+        self.app.notify("means over seeds are drawn over epochs; screen 1 has steps and hours")
+
     def on_chart_widget_crosshair_moved(self, event: ChartWidget.CrosshairMoved) -> None:
         """Show on the plane where the groups were at that epoch."""
         self.query_one(PlaneWidget).reset_limits()

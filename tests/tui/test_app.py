@@ -470,6 +470,7 @@ def test_curves_are_drawn_over_epochs_steps_and_hours(shared: Home) -> None:
         assert {c.chart.x_name for c in app.screen.query(ChartWidget)} == {"hours"}
         await press(pilot, "w")
         assert {c.chart.x_name for c in app.screen.query(ChartWidget)} == {"epoch"}
+        assert not said(app)
 
     driven(shared, drive, (160, 48))
 
