@@ -291,7 +291,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         await self._renew_bar()
         screen = self.screen
         if isinstance(screen, Page):
-            await screen.renew()
+            await screen.unless_closed(screen.renew())
 
     async def _renew_bar(self) -> None:
         """Count and foresee anew; where that is dear, for a small part of the time alone."""

@@ -130,10 +130,15 @@ class Page(Keyed, Screen[None]):
     async def told(self, work: Awaitable[T]) -> T | None:
         """Wait for work that reads; where that is not possible, say why in the bar."""
         try:
-            return await work
+            return await self.unless_closed(work)
         except RpatError as error:
             self.rpat.say_in_bar(str(error))
             return None
+
+    async def unless_closed(self, work: Awaitable[T]) -> T | None:
+        """Wait for work on the panes of this screen, which ends with them."""
+        try:
+            return await work
         except NoMatches:
             if self.app.is_running and self.is_attached:
                 raise

@@ -114,7 +114,8 @@ class Line(Widget):
     def render(self) -> Text:
         """Draw what lies around the field."""
         style = "bold red" if self.problem else ""
-        text = Text(f"{self.field.title:<{LABEL - 1}.{LABEL - 1}}", style=style, no_wrap=True)
+        text = Text(no_wrap=True)  # a hue of the whole text would be CSS's, not the theme's
+        text.append(f"{self.field.title:<{LABEL - 1}.{LABEL - 1}}", style=style)
         if self.note:
             text.append(" " * (self.size.width - LABEL + 1 - len(self.note)))
             text.append(self.note, style="dim")

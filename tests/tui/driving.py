@@ -19,12 +19,26 @@ from rpat_tui.screens.compose import Compose
 from rpat_tui.widgets.inorder import PATIENCE
 from rpat_tui.widgets.runtable import RunTable
 
+
+class Told(RpatApp):
+    """A window that keeps what it has said, however long ago a slow machine says it was."""
+
+    def __init__(self, home: Home, **options: Any) -> None:
+        super().__init__(home, **options)
+        self.told: list[str] = []
+
+    def notify(self, message: str, **options: Any) -> None:
+        """Keep a message and show it."""
+        self.told.append(message)
+        super().notify(message, **options)
+
+
 Drive = Callable[[Pilot[int], RpatApp], Awaitable[None]]
 
 
 def driven(home: Home, drive: Drive, size: tuple[int, int] = (120, 34), **options: Any) -> RpatApp:
     """Drive a window that looks when it is told to."""
-    app = RpatApp(home, poll=0, **options)
+    app = Told(home, poll=0, **options)
 
     async def run() -> None:
         async with app.run_test(size=size) as pilot:
@@ -107,7 +121,8 @@ def seen(app: Any) -> str:
 
 def said(app: RpatApp) -> str:
     """Return what the window has told its user."""
-    return "\n".join(n.message for n in app._notifications)
+    assert isinstance(app, Told)
+    return "\n".join(app.told)
 
 
 def table(app: RpatApp) -> RunTable:

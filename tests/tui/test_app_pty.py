@@ -120,7 +120,7 @@ def test_without_a_terminal_it_prints_the_list(home: Home, env: dict[str, str]) 
 def test_a_dumb_terminal_gets_the_list(home: Home) -> None:
     with window(home, TERM="dumb") as terminal:
         terminal.until("r0001")
-        assert left(terminal, 20) == 0
+        assert left(terminal, 20 * pace()) == 0
         assert b"\x1b[?1049h" not in terminal.raw
 
 
@@ -174,7 +174,7 @@ def test_settings_choose_keys_theme_and_characters(home: Home, tmp_path: Path) -
         assert b"48;2;251;251;250" in terminal.raw
         terminal.listen()
         terminal.send("Q")
-        assert left(terminal, 20) == 0
+        assert left(terminal, 20 * pace()) == 0
         assert terminal.raw.isascii()
 
 
@@ -201,7 +201,7 @@ def test_what_was_chosen_is_there_when_the_window_is_opened_again(home: Home) ->
         terminal.until("/method:mart")
         terminal.listen()
         terminal.send("q")
-        assert left(terminal, 20) == 0
+        assert left(terminal, 20 * pace()) == 0
     try:
         with window(home) as terminal:
             terminal.until("/method:mart")
@@ -221,7 +221,7 @@ def test_the_demo_moves_and_cleans_up(tmp_path: Path) -> None:
         terminal.listen(8.0, 8.0)
         assert terminal.screen.display != before
         terminal.send("q")
-        assert left(terminal, 20) == 0
+        assert left(terminal, 20 * pace()) == 0
     assert not list(here.glob("rpat-*"))
     assert not nowhere.path.exists()
 
@@ -280,7 +280,7 @@ def test_a_suspended_window_gives_the_terminal_back_and_paints_itself_anew(home:
         terminal.until("r0008")
         terminal.until("quit")
         terminal.send("q")
-        assert left(terminal, 20) == 0
+        assert left(terminal, 20 * pace()) == 0
 
 
 def _state_of(pid: int) -> str:
@@ -306,7 +306,7 @@ def test_a_storm_of_sizes_ends_with_the_whole_picture(home: Home) -> None:
         terminal.listen()
         assert terminal.screen.display == shown, "a repaint shows nothing else"
         terminal.send("q")
-        assert left(terminal, 20) == 0
+        assert left(terminal, 20 * pace()) == 0
 
 
 def test_a_slow_link_gets_the_newest_picture_and_no_backlog(home: Home) -> None:
@@ -324,7 +324,7 @@ def test_a_slow_link_gets_the_newest_picture_and_no_backlog(home: Home) -> None:
         behind = len(terminal.raw) - sent
         assert behind < 80_000, "a pseudo-terminal alone holds up to 64 KB"
         terminal.send("q")
-        assert left(terminal, 20) == 0
+        assert left(terminal, 20 * pace()) == 0
 
 
 @pytest.mark.parametrize("term", ["screen-256color", "tmux-256color", "linux", "vt100"])
@@ -337,7 +337,7 @@ def test_other_terminals_show_the_same_words(home: Home, term: str) -> None:
         terminal.until("r0001")
         assert b"38;2;" not in terminal.raw
         terminal.send("q")
-        assert left(terminal, 20) == 0
+        assert left(terminal, 20 * pace()) == 0
         assert RESTORED in terminal.raw
 
 

@@ -306,6 +306,7 @@ def test_a_disk_that_takes_nothing_is_said_where_something_is_written(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_hundred_thousand_runs_are_walked_through(tmp_path: Path) -> None:
     from bench import window
 

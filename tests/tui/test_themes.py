@@ -321,8 +321,8 @@ def test_a_theme_is_worn_anew_when_its_file_changes_and_keeps_on_when_it_is_wron
         await rest(pilot)
         assert "orange, or so" in said(app)
         assert "#fedcba" in used()
-        before = len(app._notifications)
+        before = said(app)
         app.look_at_theme()
-        assert len(app._notifications) == before  # said once
+        assert said(app) == before  # said once
 
     driven(shared, drive, theme="sea")
