@@ -30,12 +30,12 @@ import window as windows
 from store import environment
 
 from rpat.rundir import RunDir, read_json, write_json
-from rpat_tui import exports
+from rpat_tui import exports, pools
 from rpat_tui.compare import summarise
 from rpat_tui.home import Home
 from rpat_tui.launch.locks import held
 from rpat_tui.store import db as database
-from rpat_tui.store import measured, queries, window
+from rpat_tui.store import queries, window
 from rpat_tui.table import Table
 
 BUDGETS = {"runs window": 10, "paper table": 150, "8x2 curves": 10, "rpat --help": 150}
@@ -57,7 +57,7 @@ def build(home: Home, runs: int, points: int) -> None:
             list(_evaluations(db)),
         )
         db.execute("commit")
-        measured.keep(db)
+        pools.keep(db)
         db.execute("pragma wal_checkpoint(truncate)")
     middle = RunDir(home.runs / f"r{runs // 2:04d}")
     middle.checkpoints.mkdir(parents=True, exist_ok=True)

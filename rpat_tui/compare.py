@@ -9,17 +9,27 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
+from types import MappingProxyType
 
 from rpat import published as paper_tables
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
 from rpat.published import Published
 from rpat_tui.store.rows import Measurement
-from rpat_tui.table import CHECKPOINTS, TOLERANCE, Cell, Row, Table, printed
+from rpat_tui.table import CHECKPOINTS, MEASURES, TOLERANCE, Cell, Row, Table, printed
 from rpat_tui.variants import but_for_rpat, reading_order, variants
 
 BASES = ("aa", "pgd20")
+REAL = ("official", "image-folder")
+"""Sources of images that answer to the paper."""
 EMPHASISED = ("clean", "aa", "mean", "nrr")
+
+_NONE: Mapping[object, Published] = MappingProxyType({})
+Values = Sequence[tuple[int, float | None, float | None, float | None]]
+"""Seed, clean, PGD-20 and AutoAttack of each run that counts in a row, by seed."""
+Seeds = Mapping[tuple[str, str, str], Values]
+"""The values behind a table's rows, by group, images and checkpoint."""
 
 _TITLES = {"clean": "clean", "pgd20": "PGD-20", "aa": "AA", "mean": "Mean", "nrr": "NRR"}
 
@@ -58,17 +68,16 @@ def summarise(
         raise ConfigError(f"--robust {unknown(robust, BASES)}")
     if checkpoint not in ("", *CHECKPOINTS):
         raise ConfigError(f"--checkpoint {unknown(checkpoint, CHECKPOINTS)}")
-    pools: dict[tuple[str, str, str], list[Measurement]] = defaultdict(list)
-    for item in measurements:
-        if checkpoint in ("", item.checkpoint):
-            pools[item.group, item.data, item.checkpoint].append(item)
+    kept = (m for m in measurements if checkpoint in ("", m.checkpoint))
+    pools = pooled(kept)
     known: Sequence[Published] = published or ()
     if paper and published is None:
         known = paper_tables.rows()
-    answers = _by_identity(known) if paper else {}
+    answers = answers_of(known) if paper else {}
     names = variants(pool[0] for pool in pools.values())
     rows = [
-        _pool(pool, robust, names[group, data], answers) for (group, data, _), pool in pools.items()
+        row_of(pool, robust, names[group, data], answers)
+        for (group, data, _), pool in pools.items()
     ]
     if paper and holes:
         rows += _holes(rows, known, robust, checkpoint or "best")
@@ -84,27 +93,30 @@ def emphasis(table: Table) -> dict[tuple[int, str], set[str]]:
     improved. PGD-20 and the final checkpoint take part in neither.
     """
     marked: dict[tuple[int, str], set[str]] = defaultdict(set)
-    best = [(i, row) for i, row in enumerate(table.rows) if row.checkpoint == "best"]
-    blocks: dict[tuple[str, ...], list[tuple[int, Row]]] = defaultdict(list)
-    pairs: dict[object, tuple[list[tuple[int, Row]], list[Row]]] = defaultdict(lambda: ([], []))
-    for i, row in best:
+    blocks: dict[object, list[tuple[int, Row]]] = defaultdict(list)
+    halves: dict[object, tuple[list[tuple[int, Row]], list[Row]]] = defaultdict(lambda: ([], []))
+    for i, row in enumerate(table.rows):
+        if row.checkpoint != "best":
+            continue
         blocks[row.dataset, row.source, row.norm, row.model].append((i, row))
-        bases, improved = pairs[but_for_rpat(row)]
+        bases, improved = halves[but_for_rpat(row)]
         if row.rpat:
             improved.append(row)
         else:
             bases.append((i, row))
+    pairs = [(bases, improved) for bases, improved in halves.values() if bases and improved]
     for measure in EMPHASISED:
+        of = attrgetter(measure)
         for rivals in blocks.values():
-            values = [(cell.mean, i) for i, row in rivals if (cell := row.cell(measure))]
+            values = [(cell.mean, i) for i, row in rivals if (cell := of(row)) is not None]
             top = max(values, default=(0.0, 0))[0]
-            for mean, i in values:
-                if mean == top and len(values) > 1:
+            for mean, i in values if len(values) > 1 else ():
+                if mean == top:
                     marked[i, measure].add("bold")
-        for bases, improved in pairs.values():
-            with_rpat = [cell.mean for row in improved if (cell := row.cell(measure))]
+        for bases, improved in pairs:
+            with_rpat = [cell.mean for row in improved if (cell := of(row)) is not None]
             for i, row in bases if with_rpat else ():
-                if (cell := row.cell(measure)) and max(with_rpat) <= cell.mean:
+                if (cell := of(row)) is not None and max(with_rpat) <= cell.mean:
                     marked[i, measure].add("underline")
     return dict(marked)
 
@@ -112,11 +124,21 @@ def emphasis(table: Table) -> dict[tuple[int, str], set[str]]:
 # --------------------------------------------------------------------------- pooling
 
 
-def _pool(
+def pooled(
+    measurements: Iterable[Measurement],
+) -> dict[tuple[str, str, str], list[Measurement]]:
+    """Return the measurements of each row: by group, images and checkpoint."""
+    pools: dict[tuple[str, str, str], list[Measurement]] = defaultdict(list)
+    for item in measurements:
+        pools[item.group, item.data, item.checkpoint].append(item)
+    return pools
+
+
+def row_of(
     pool: Sequence[Measurement],
     robust: str,
-    variant: str,
-    answers: Mapping[object, Published],
+    variant: str = "",
+    answers: Mapping[object, Published] = _NONE,
 ) -> Row:
     """Average one group's runs; a seed that ran twice counts once, by its newest run."""
     newest = {m.seed: m for m in pool}
@@ -132,6 +154,7 @@ def _pool(
         marks |= dict.fromkeys(short)
     first = kept[0]
     paper = _paper(first, answers)
+    values = {} if paper is None else printed(paper, first.checkpoint, robust)
     return Row(
         dataset=first.dataset,
         source=first.source,
@@ -153,16 +176,16 @@ def _pool(
         marks=tuple(marks),
         runs=tuple([m.run for m in kept]),
         paper=paper,
-        diff=None if paper is None else _differences(paper, first.checkpoint, robust, cells),
+        diff=None if paper is None else differences(values, cells),
         config=first.config,
     )
 
 
 def _columns(kept: Sequence[Measurement], robust: str) -> dict[str, list[float | None]]:
     """Return each measure's values, one a run; Mean and NRR from its unrounded accuracies."""
-    clean = [_finite(m.clean) for m in kept]
-    pgd20 = [_finite(m.pgd20) for m in kept]
-    aa = [_finite(m.aa) for m in kept]
+    clean = [finite(m.clean) for m in kept]
+    pgd20 = [finite(m.pgd20) for m in kept]
+    aa = [finite(m.aa) for m in kept]
     both = [
         _NEITHER if c is None or r is None else mean_nrr(c, r)
         for c, r in zip(clean, aa if robust == "aa" else pgd20, strict=True)
@@ -176,9 +199,43 @@ def _columns(kept: Sequence[Measurement], robust: str) -> dict[str, list[float |
 _NEITHER = (None, None)
 
 
+def by_measure(values: Values, robust: str) -> dict[str, dict[int, float]]:
+    """Return what each seed of one row reached, by measure; Mean and NRR from both accuracies."""
+    found: dict[str, dict[int, float]] = {m: {} for m in MEASURES}
+    for seed, clean, pgd20, aa in values:
+        other = aa if robust == "aa" else pgd20
+        if clean is not None:
+            found["clean"][seed] = clean
+            if other is not None:
+                found["mean"][seed], found["nrr"][seed] = mean_nrr(clean, other)
+        if pgd20 is not None:
+            found["pgd20"][seed] = pgd20
+        if aa is not None:
+            found["aa"][seed] = aa
+    return found
+
+
+def by_newest(pool: Iterable[Measurement]) -> dict[int, Measurement]:
+    """Return the run that counts for each seed of one group: its newest."""
+    return {seed: runs[-1] for seed, runs in _by_seed(pool).items()}
+
+
+def values_of(pool: Iterable[Measurement]) -> Values:
+    """Return the values behind one row."""
+    return [
+        (seed, finite(m.clean), finite(m.pgd20), finite(m.aa))
+        for seed, m in by_newest(pool).items()
+    ]
+
+
+def seeds_of(measurements: Iterable[Measurement]) -> Seeds:
+    """Return the values behind the rows that measurements are pooled into."""
+    return {key: values_of(pool) for key, pool in pooled(measurements).items()}
+
+
 def seeds(pool: Iterable[Measurement], measure: str, robust: str = "aa") -> dict[int, float]:
     """Return what each seed of one group's runs reached: the values behind a cell."""
-    newest = {seed: runs[-1] for seed, runs in _by_seed(pool).items()}
+    newest = by_newest(pool)
     found = {seed: _value(item, measure, robust) for seed, item in newest.items()}
     return {seed: value for seed, value in found.items() if value is not None}
 
@@ -194,14 +251,15 @@ def _by_seed(pool: Iterable[Measurement]) -> dict[int, list[Measurement]]:
 def _value(item: Measurement, measure: str, robust: str) -> float | None:
     """Return a seed's value; Mean and NRR come from its unrounded accuracies."""
     if measure in ("mean", "nrr"):
-        clean, other = _finite(item.clean), _finite(getattr(item, robust))
+        clean, other = finite(item.clean), finite(getattr(item, robust))
         if clean is None or other is None:
             return None
         return mean_nrr(clean, other)[measure == "nrr"]
-    return _finite(getattr(item, measure))
+    return finite(getattr(item, measure))
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: float | None) -> float | None:
+    """Return a number, and None for what is none."""
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -239,7 +297,7 @@ def _gaps(cells: Mapping[str, Cell | None], n: int) -> list[str]:
 # --------------------------------------------------------------------------- the paper
 
 
-def _by_identity(known: Iterable[Published]) -> dict[object, Published]:
+def answers_of(known: Iterable[Published]) -> dict[object, Published]:
     """Return the printed rows by what a row of ours must equal; the first of equals."""
     found: dict[object, Published] = {}
     for p in known:
@@ -249,25 +307,32 @@ def _by_identity(known: Iterable[Published]) -> dict[object, Published]:
 
 def _paper(ours: Measurement, answers: Mapping[object, Published]) -> Published | None:
     """Return the printed row for this checkpoint, where there is one."""
-    found = answers.get(_question(ours)) if answers else None
-    return found if found is not None and _values(found, ours.checkpoint) else None
+    return answer(question(ours), ours.checkpoint, answers) if answers else None
 
 
-def _differences(
-    paper: Published, checkpoint: str, robust: str, cells: Mapping[str, Cell | None]
+def answer(
+    question: object, checkpoint: str, answers: Mapping[object, Published]
+) -> Published | None:
+    """Return the printed row that answers a `question`, where it prints that checkpoint."""
+    found = answers.get(question)
+    return found if found is not None and _values(found, checkpoint) else None
+
+
+def differences(
+    values: Mapping[str, float | None], cells: Mapping[str, Cell | None]
 ) -> dict[str, float]:
-    """Return how far our means lie from the printed numbers, where both are known."""
+    """Return how far our means lie from printed numbers, where both are known."""
     return {
         measure: found.mean - value
-        for measure, value in printed(paper, checkpoint, robust).items()
-        if (found := cells[measure]) is not None and value is not None
+        for measure, value in values.items()
+        if value is not None and (found := cells[measure]) is not None
     }
 
 
 def _holes(
     rows: Sequence[Row], known: Sequence[Published], robust: str, checkpoint: str
 ) -> list[Row]:
-    answered = {_question(row) for row in rows}
+    answered = {question(row) for row in rows}
     return [
         Row(
             dataset=p.dataset,
@@ -292,16 +357,17 @@ def _identity(p: Published) -> tuple[str, str, str, str, bool, bool]:
     return (p.dataset, p.norm, p.model, p.method, p.rpat, p.cutmix)
 
 
-def _question(row: Row | Measurement) -> object:
+def question(row: Row | Measurement) -> object:
     """Return what a printed row must equal; only the real images answer to the paper."""
-    if row.source not in ("official", "image-folder"):
+    if row.source not in REAL:
         return None
-    return (row.dataset, row.norm, row.model, row.method, row.rpat, _cutmix(row.config))
+    return (row.dataset, row.norm, row.model, row.method, row.rpat, cutmix(row.config))
 
 
 def _values(p: Published, checkpoint: str) -> list[float]:
     return [value for value in p.measures(checkpoint).values() if value is not None]
 
 
-def _cutmix(config: Mapping[str, object]) -> bool:
+def cutmix(config: Mapping[str, object]) -> bool:
+    """Return whether a config mixes images by CutMix."""
     return "cutmix" in str(config.get("data.augment", "")) or bool(config.get("data.cutmix"))

@@ -15,7 +15,7 @@ from typing import Any
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
 from rpat_tui import selection, statistics
-from rpat_tui.compare import cell, seeds, summarise
+from rpat_tui.compare import Seeds, by_measure, cell, seeds, summarise
 from rpat_tui.statistics import Test
 from rpat_tui.store import kin, queries
 from rpat_tui.store.kin import Key
@@ -168,26 +168,26 @@ def measured_at(db: sqlite3.Connection, rule: str, **which: Any) -> list[Measure
     return queries.measurements(db, checkpoint="best", select=rule, **which)
 
 
-def against_base(table: Table, measured: Sequence[Measurement]) -> dict[tuple[str, str], Test]:
+def against_base(table: Table, values: Seeds) -> dict[tuple[str, str], Test]:
     """Return the tests of each row with RPAT against the same without, by group and measure.
 
     All tests of the table are corrected together; Mean and NRR are tested as well.
     """
-    pools: dict[tuple[Key, str], list[Measurement]] = {}
-    for item in measured:
-        pools.setdefault(((item.group, item.data), item.checkpoint), []).append(item)
     bases = {(but_for_rpat(r), r.checkpoint): r for r in table.rows if not r.rpat and r.n}
-    tests = {}
+    pairs = {}
     for row in table.rows:
         base = bases.get((but_for_rpat(row), row.checkpoint)) if row.rpat and row.n else None
         if base is None:
             continue
-        pair = [pools.get(((r.group, r.data), r.checkpoint), []) for r in (base, row)]
+        one, other = (
+            by_measure(values.get((r.group, r.data, r.checkpoint), ()), table.robust)
+            for r in (base, row)
+        )
         for name in MEASURES:
-            a, b = (seeds(pool, name, table.robust) for pool in pair)
-            if a and b:
-                tests[f"{row.group} {row.data} {row.checkpoint}", name] = statistics.compare(a, b)
-    return statistics.together(tests)
+            if one[name] and other[name]:
+                key = (f"{row.group} {row.data} {row.checkpoint}", name)
+                pairs[key] = (one[name], other[name])
+    return statistics.all_together(pairs)
 
 
 def _tests(
@@ -197,11 +197,9 @@ def _tests(
         return {}
     first = groups[0].letter
     names = dict.fromkeys(name for _, name in values)
-    return statistics.together(
+    return statistics.all_together(
         {
-            (group.letter, name): statistics.compare(
-                values[first, name], values[group.letter, name]
-            )
+            (group.letter, name): (values[first, name], values[group.letter, name])
             for group in groups[1:]
             for name in names
         }

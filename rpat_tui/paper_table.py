@@ -6,7 +6,6 @@ numbers or holes, and nothing else. Every row is stamped with what it was made f
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
@@ -18,12 +17,13 @@ from rpat import published
 from rpat.config import DATASETS, MODELS, NORMS
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
-from rpat_tui import selection
-from rpat_tui.compare import BASES, summarise
+from rpat_tui import pools, selection
+from rpat_tui.compare import BASES, Seeds, seeds_of, summarise
 from rpat_tui.store import pace, queries, stamps
 from rpat_tui.store.pending import Pending, pending
 from rpat_tui.store.rows import Measurement
-from rpat_tui.table import CHECKPOINTS, MEASURES, SPREADS, TOLERANCE, Row, Table
+from rpat_tui.table import CHECKPOINTS, SPREADS, TOLERANCE, Row, Table
+from rpat_tui.uncollected import uncollected
 
 if TYPE_CHECKING:
     from rpat_tui.suites import Changes, Entry, Suite
@@ -141,35 +141,56 @@ def build(
     """Return the table; without a database, one without numbers.
 
     `data_dir` is where a suite's images would be looked for; `stamp` asks for the digests of what
-    rows are made from. Raises `ConfigError` for what cannot be.
+    rows are made from, where they are not known yet. Raises `ConfigError` for what cannot be.
     """
     ask.check()
+    with uncollected():
+        return _build(db, ask, data_dir, stamp)
+
+
+def _build(db: sqlite3.Connection | None, ask: Ask, data_dir: Path | None, stamp: bool) -> Table:
     if ask.suite:
-        made, measured = _of_suite(db, ask, data_dir)
+        made, values = _of_suite(db, ask, data_dir)
     else:
-        made, measured = _of_everything(db, ask)
+        made, values = _of_everything(db, ask)
+    tests = {}
     if ask.test:
         from rpat_tui.contrast import against_base
 
-        made = replace(made, tests=against_base(made, measured))
-    made = replace(made, columns=ask.spread, tolerance=ask.tolerance, asked=ask.command())
-    return replace(made, rows=tuple(_stamped(db, made.rows))) if stamp else made
+        tests = against_base(made, values)
+    rows = made.rows
+    if stamp and not all(row.stamp for row in rows):
+        rows = tuple(pools.stamped(db, rows))
+    return replace(
+        made, rows=rows, tests=tests, columns=ask.spread, tolerance=ask.tolerance,
+        asked=ask.command(),
+    )  # fmt: skip
 
 
-def _of_everything(db: sqlite3.Connection | None, ask: Ask) -> tuple[Table, list[Measurement]]:
-    """Return a table of every run that the filters keep."""
+def _of_everything(db: sqlite3.Connection | None, ask: Ask) -> tuple[Table, Seeds]:
+    """Return a table of every run that the filters keep, and the values behind it."""
     checkpoint = "best" if ask.checkpoint is None else ask.checkpoint
-    filters = {"dataset": ask.dataset, "norm": ask.norm, "model": ask.model}
-    measured: list[Measurement] = []
-    if db is not None:
+    shape = Table(robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
+    if db is None:
+        return shape, {}
+    kept = pools.rows(
+        db, dataset=ask.dataset, norm=ask.norm, model=ask.model, method=ask.method,
+        checkpoint=checkpoint, select=ask.select, robust=ask.robust, paper=ask.paper,
+        seeds=ask.test,
+    )  # fmt: skip
+    if kept is None:
         measured = queries.measurements(
             db, dataset=ask.dataset, norm=ask.norm, model=ask.model, method=ask.method,
             checkpoint=checkpoint, select=ask.select,
         )  # fmt: skip
-    made = summarise(measured, robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
-    if db is not None and made.rows:
-        made = replace(made, rows=tuple(_with_open(db, made.rows, pending(db, **filters))))
-    return made, measured
+        made = summarise(measured, robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
+        kept = list(made.rows), seeds_of(measured)
+    rows, values = kept
+    if rows:
+        rows = _with_open(
+            db, rows, pending(db, dataset=ask.dataset, norm=ask.norm, model=ask.model)
+        )
+    return replace(shape, rows=tuple(rows)), values
 
 
 # ----------------------------------------------------------------- a suite
@@ -177,8 +198,8 @@ def _of_everything(db: sqlite3.Connection | None, ask: Ask) -> tuple[Table, list
 
 def _of_suite(
     db: sqlite3.Connection | None, ask: Ask, data_dir: Path | None
-) -> tuple[Table, list[Measurement]]:
-    """Return a suite's table: its rows in its order, filled or not."""
+) -> tuple[Table, Seeds]:
+    """Return a suite's table, its rows in its order, filled or not, and the values behind it."""
     from rpat.recipes import label
     from rpat_tui import compose
     from rpat_tui.suites import Changes, entries, load
@@ -223,7 +244,7 @@ def _of_suite(
         suite=ask.suite,
         venues=suite.table in (3, 4),
     )
-    return made, measured
+    return made, seeds_of(measured)
 
 
 def _narrowed(
@@ -248,7 +269,7 @@ def _named(row: Row, entry: Entry, several: bool) -> Row:
     variant = "cutmix" if entry.config.data.cutmix and entry.row.printed else ""
     if several:
         variant = ", ".join(filter(None, [variant, f"data {row.data[:6] or 'unknown'}"]))
-    return replace(row, variant=variant, label="" if entry.row.printed else entry.label)
+    return row._replace(variant=variant, label="" if entry.row.printed else entry.label)
 
 
 def _hole(entry: Entry, checkpoint: str, ask: Ask, known: Sequence[Row]) -> Row:
@@ -314,7 +335,7 @@ def _with_open(
                 state = "running" if item.state in _ACTIVE else "queued"
                 if of.setdefault(name, {}).get(measure) != "running":
                     of[name][measure] = state
-    return [replace(row, open=of[row.group]) if row.group in of else row for row in rows]
+    return [row._replace(open=of[row.group]) if row.group in of else row for row in rows]
 
 
 def _brings(attacks: Collection[str], robust: str) -> list[str]:
@@ -322,19 +343,3 @@ def _brings(attacks: Collection[str], robust: str) -> list[str]:
     found = [m for m in ("clean", "pgd20") if "pgd" in attacks]
     found += ["aa"] if "aa" in attacks else []
     return found + (["mean", "nrr"] if robust in found else [])
-
-
-# ----------------------------------------------------------------- where it comes from
-
-
-def _stamped(db: sqlite3.Connection | None, rows: Sequence[Row]) -> list[Row]:
-    """Give each row a digest of its runs' uids, their measured weights, and the values."""
-    ids = list(dict.fromkeys([run for row in rows for run in row.runs]))
-    kinds = list(dict.fromkeys([row.checkpoint for row in rows]))
-    known = stamps.sources(db, ids, kinds) if db is not None and ids else {}
-    made = []
-    for row in rows:
-        words = sorted([known.get((run, row.checkpoint), run) for run in row.runs])
-        words += [f"{m} {c.mean!r} {c.std!r} {c.n}" for m in MEASURES if (c := row.cell(m))]
-        made.append(replace(row, stamp=hashlib.sha256("\n".join(words).encode()).hexdigest()))
-    return made

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from rpat.published import Published
 
@@ -20,8 +22,11 @@ SPREADS = ("dataset", "norm", "model", "rpat", "checkpoint")
 """What may go from the rows of a table into blocks of columns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+_NOT_OPEN: Mapping[str, str] = MappingProxyType({})
+
+
+class Cell(NamedTuple):
     """A mean over `n` seeds and its sample standard deviation; one seed has no spread."""
 
     mean: float
@@ -29,12 +34,14 @@ class Cell:
     n: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(NamedTuple):
     """One experiment at one checkpoint, pooled over its seeds.
 
     `n` counts seeds; a cell that fewer of them fill has its own `n`. `variant` tells rows apart
-    that would look alike. A row with `n` 0 is printed in the paper and has no run here.
+    that would look alike. `pair` is the digest of what the config has in common with that of the
+    RPAT counterpart ('': it follows from `config`); a row of thousands has it and no config.
+    A row with `n` 0 is printed in the paper and has no run here.
+    A tuple, since a table may have thousands; give its values by name.
     """
 
     dataset: str
@@ -58,10 +65,11 @@ class Row:
     runs: tuple[str, ...] = ()
     paper: Published | None = None
     diff: Mapping[str, float] | None = None
-    config: Mapping[str, object] = field(default_factory=dict)
+    config: Mapping[str, object] = _NOTHING
     label: str = ""  # a suite's own name for it
-    open: Mapping[str, str] = field(default_factory=dict)
+    open: Mapping[str, str] = _NOT_OPEN
     stamp: str = ""
+    pair: str = ""
 
     def cell(self, measure: str) -> Cell | None:
         """Return the cell of one of `MEASURES`."""
@@ -84,7 +92,7 @@ def printed(paper: Published, checkpoint: str, robust: str) -> dict[str, float |
     return values if robust == "aa" else values | {"mean": None, "nrr": None}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """Rows in reading order, the robust basis of Mean and NRR, and what was asked for.
 
@@ -104,7 +112,7 @@ class Table:
     tests: Mapping[tuple[str, str], Test] = field(default_factory=dict)
     asked: str = ""
 
-    @property
+    @cached_property
     def stamp(self) -> str:
         """A digest of everything that the table was made from; '' where rows have none."""
         stamps = [row.stamp for row in self.rows]

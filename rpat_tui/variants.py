@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from rpat.config import DATASETS, METHODS, MODELS, NORMS
@@ -19,7 +19,7 @@ Key = tuple[str, str]
 def tell_apart(rows: Sequence[Row]) -> list[Row]:
     """Give rows that would look alike a text naming the keys in which they differ."""
     named = variants(rows)
-    return [replace(row, variant=named[row.group, row.data]) for row in rows]
+    return [row._replace(variant=named[row.group, row.data]) for row in rows]
 
 
 def variants(rows: Iterable[Row | Measurement]) -> dict[Key, str]:
@@ -112,6 +112,12 @@ def reading_order(row: Row) -> tuple[object, ...]:
     )
 
 
+def place_of(look: tuple[str, str, str, str, str]) -> tuple[object, ...]:
+    """Return the key that sorts data set, source, norm, network and method as people read them."""
+    dataset, source, norm, model, method = look
+    return _place(dataset, norm, model, source, method)
+
+
 @lru_cache(maxsize=4096)
 def _place(dataset: str, norm: str, model: str, source: str, method: str) -> tuple[object, ...]:
     return (
@@ -133,15 +139,34 @@ def _rank(name: str, known: Iterable[str]) -> tuple[int, str]:
     return (listed.index(name) if name in listed else len(listed), name)
 
 
-def _natural(text: str) -> list[tuple[int, float, str]]:
+@lru_cache(maxsize=4096)
+def _natural(text: str) -> tuple[tuple[int, float, str], ...]:
     """Sort `epochs 2` before `epochs 110`."""
     parts = text.replace(",", " ").split()
-    return [(0, float(p), "") if p.isdecimal() else (1, 0.0, p) for p in parts]
+    return tuple([(0, float(p), "") if p.isdecimal() else (1, 0.0, p) for p in parts])
 
 
 def but_for_rpat(row: Row) -> object:
     """Return what a row and its RPAT counterpart have in common."""
-    config = [
-        line for line in lines_of(row.config) if line[:5] != "rpat." and line[:9] != "wrappers "
-    ]
-    return (*looks(row)[:-1], row.data, *config)
+    return (*looks(row)[:-1], row.data, row.pair or pair(row.config))
+
+
+def pair(config: Mapping[str, object]) -> str:
+    """Return the digest of what a config and that of its RPAT counterpart have in common."""
+    kept = [line for line in lines_of(config) if line[:5] != "rpat." and line[:9] != "wrappers "]
+    return digest(kept)
+
+
+def digest(lines: Iterable[str]) -> str:
+    """Return a digest of the lines of a config."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+
+def places(rows: Iterable[tuple[Key, bool, str]]) -> dict[Key, int]:
+    """Return the places of rows that look alike, given with `rpat` and variant, as they are read.
+
+    Those that only their checkpoint, group or images set apart share one.
+    """
+    orders = {key: (rpat, _natural(variant)) for key, rpat, variant in rows}
+    ranks = {order: i for i, order in enumerate(sorted(set(orders.values())))}
+    return {key: ranks[order] for key, order in orders.items()}

@@ -127,12 +127,7 @@ def table(
             made = paper_table.build(db, ask, folder, stamp=stamp)
     else:
         made = paper_table.build(None, ask, folder, stamp=stamp)
-    if standalone:
-        from rpat_tui.exports import latex
-
-        latex.write(made, sys.stdout, standalone=True)
-    else:
-        exports.get(layout).write(made, sys.stdout)
+    exports.write(layout, made, sys.stdout, **({"standalone": True} if standalone else {}))
 
 
 def _verify(file: str, home: str | None) -> int:

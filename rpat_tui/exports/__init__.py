@@ -13,13 +13,14 @@ from typing import Protocol, TextIO, cast
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
 from rpat_tui.table import Table
+from rpat_tui.uncollected import uncollected
 
 
 class Format(Protocol):
     """What every module of this folder offers."""
 
-    def write(self, table: Table, out: TextIO) -> None:
-        """Write a table to an open text file."""
+    def write(self, table: Table, out: TextIO, **options: bool) -> None:
+        """Write a table to an open text file; few formats have options."""
 
 
 def names() -> list[str]:
@@ -33,3 +34,10 @@ def get(name: str) -> Format:
     if name not in names():
         raise ConfigError(f"--format {unknown(name, names())}")
     return cast(Format, importlib.import_module(f"{__name__}.{name}"))
+
+
+def write(name: str, table: Table, out: TextIO, **options: bool) -> None:
+    """Write a table in a format, however large it is; raises `ConfigError` for an unknown name."""
+    form = get(name)
+    with uncollected():
+        form.write(table, out, **options)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
+from types import MappingProxyType
+from typing import NamedTuple
 
 from rpat import published
 from rpat.config import DATASETS, METHODS, WRAPPERS
@@ -14,7 +17,7 @@ from rpat_tui.compare import emphasis, verdict
 from rpat_tui.glyphs import UNICODE
 from rpat_tui.statistics import method as tests_done
 from rpat_tui.statistics import p_text
-from rpat_tui.table import MEASURES, Cell, Row, Table
+from rpat_tui.table import MEASURES, Cell, Row, Table, printed
 
 DASH = "\N{EN DASH}"
 NO_RUN = (
@@ -30,22 +33,24 @@ MODEL_TITLES = {ours: printed for printed, ours in MODEL_NAMES.items()} | {
 _PRINTED = {ours: printed for printed, ours in METHOD_NAMES.items()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+_UNMARKED: Mapping[str, Collection[str]] = MappingProxyType({})
+
+
+class Line(NamedTuple):
     """One line of a block: a row's own numbers, or below them the paper's, a difference, a test.
 
     `cells` are by the key of their column. `depth` is the indentation, `notes` the numbers of the
-    remarks under the table, `marked` what is bold or underlined.
+    remarks under the table, `marked` what is bold or underlined. A tuple, as rows are.
     """
 
     kind: str
     depth: int
     label: str
+    cells: Mapping[str, str]
     variant: str = ""
     notes: tuple[int, ...] = ()
-    cells: Mapping[str, str]
     n: str = ""
-    marked: Mapping[str, Collection[str]] = field(default_factory=dict)
+    marked: Mapping[str, Collection[str]] = _UNMARKED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +90,14 @@ class Page:
         return len(self.columns) + 2 + self.venues
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    """What stands on one line: a row for each group of columns; '' is the only one of a list."""
+class _Entry(NamedTuple):
+    """What stands on one line: a row for each group of columns; '' is the only one of a list.
+
+    `lead` is the first of them.
+    """
 
     rows: Mapping[str, tuple[int, Row]]
-
-    @property
-    def lead(self) -> Row:
-        return next(iter(self.rows.values()))[1]
+    lead: Row
 
     @property
     def alike(self) -> tuple[object, ...]:
@@ -108,13 +112,16 @@ def lay_out(table: Table) -> Page:
     groups = _groups(table)
     names = list(groups)
     common, numbered = _remarks(table.rows, {} if not groups else _group_of(table, groups))
+    marked: dict[int, dict[str, set[str]]] = {}
+    for (i, measure), marks in emphasis(table).items():
+        marked.setdefault(i, {})[measure] = marks
     blocks = [
         Block(
             heading=heading,
             norm=entries[0].lead.norm,
-            lines=tuple(_lines(table, entries, shown, numbered)),
+            lines=tuple(_lines(table, entries, shown, numbered, marked)),
         )
-        for heading, entries in _blocks(table, groups)
+        for heading, entries in _blocks(table)
     ]
     columns = [
         Column(key=_key(name, m), title=_column(m, table.robust), group=g if groups else -1)
@@ -149,8 +156,8 @@ def _venues() -> dict[tuple[str, bool], str]:
 def _measures(table: Table) -> list[str]:
     """Return the measures that have a column; the paper's Tables 3 and 4 print no PGD-20."""
     known = any(row.pgd20 or row.open for row in table.rows)
-    printed = any(row.paper and row.paper.pgd20 is not None for row in table.rows)
-    left_out = table.venues and not known and not printed
+    in_paper = any(row.paper and row.paper.pgd20 is not None for row in table.rows)
+    left_out = table.venues and not known and not in_paper
     return [m for m in MEASURES if not (left_out and m == "pgd20")]
 
 
@@ -185,15 +192,16 @@ def _key(group: str, measure: str) -> str:
     return f"{group}:{measure}" if group else measure
 
 
-def _blocks(table: Table, groups: Mapping[str, str]) -> Iterator[tuple[str, list[_Entry]]]:
+def _blocks(table: Table) -> Iterator[tuple[str, list[_Entry]]]:
     """Yield each block's heading and its entries: what is not spread over columns sets it apart."""
     spread = table.columns
     kept = [k for k in ("dataset", "source", "norm", "model") if k not in spread]
     if "dataset" in spread:
         kept.remove("source")
-    blocks: dict[tuple[str, ...], list[tuple[int, Row]]] = {}
+    blocks: dict[object, list[tuple[int, Row]]] = {}
+    apart = attrgetter(*kept) if kept else len
     for i, row in enumerate(table.rows):
-        blocks.setdefault(tuple(getattr(row, k) for k in kept), []).append((i, row))
+        blocks.setdefault(apart(row), []).append((i, row))
     for rows in blocks.values():
         kinds = set() if "checkpoint" in spread else {row.checkpoint for _, row in rows}
         yield _heading(rows[0][1], kept, kinds), _entries(rows, spread)
@@ -201,7 +209,7 @@ def _blocks(table: Table, groups: Mapping[str, str]) -> Iterator[tuple[str, list
 
 def _entries(rows: Sequence[tuple[int, Row]], spread: Sequence[str]) -> list[_Entry]:
     if not spread:
-        return [_Entry(rows={"": pair}) for pair in rows]
+        return [_Entry({"": pair}, pair[1]) for pair in rows]
     lines: dict[tuple[object, ...], dict[str, tuple[int, Row]]] = {}
     firsts: dict[tuple[object, ...], int] = {}
     for i, row in rows:
@@ -216,7 +224,10 @@ def _entries(rows: Sequence[tuple[int, Row]], spread: Sequence[str]) -> list[_En
         while _group(row, spread) in lines.setdefault(key, {}):
             key = (*key, 0)  # rows that look alike in everything stand below each other
         lines[key][_group(row, spread)] = (i, row)
-    return [_Entry(rows=lines[key]) for key in sorted(lines, key=_sortable)]
+    return [
+        _Entry(lines[key], next(iter(lines[key].values()))[1])
+        for key in sorted(lines, key=_sortable)
+    ]
 
 
 def _sortable(key: tuple[object, ...]) -> tuple[str, ...]:
@@ -228,32 +239,43 @@ def _lines(
     entries: Sequence[_Entry],
     shown: Sequence[str],
     numbered: Mapping[str, int],
+    marked: Mapping[int, Mapping[str, set[str]]],
 ) -> list[Line]:
-    marked = emphasis(table)
     lines: list[Line] = []
     spread = table.columns
     every = [row for entry in entries for _, row in entry.rows.values()]
     bases = {row.method for row in every if not row.rpat}
     both = len({row.checkpoint for row in every}) > 1 and "checkpoint" not in spread
+    beside = "rpat" not in spread
     above: _Entry | None = None
     for entry in entries:
         row = entry.lead
-        nested = row.rpat and row.method in bases and "rpat" not in spread
+        nested = row.rpat and beside and row.method in bases
         depth = int(nested and not row.label)
-        label = row.label or (
-            "+ RPAT"
-            if nested
-            else method_title(row.method) + " + RPAT" * (row.rpat and "rpat" not in spread)
-        )
+        if nested or row.label:
+            label = row.label or "+ RPAT"
+        else:
+            label = method_title(row.method) + " + RPAT" * (row.rpat and beside)
         variant = row.variant
         if both and row.checkpoint == "final":
             if above and _continues(above, entry):
                 depth, label, variant = depth + 1, "final", ""
             else:
                 label += ", final"
-        lines.append(_own_line(table, entry, depth, label, variant, shown, numbered, marked))
-        lines += _paper_lines(table, entry, depth + 1, shown)
-        lines += _test_lines(table, entry, depth + 1, shown)
+        if spread:
+            lines.append(_spread_line(table, entry, depth, label, variant, shown, numbered, marked))
+        else:
+            i = entry.rows[""][0]
+            cells = _cells(table, row, shown)
+            if table.venues:
+                cells["venue"] = venue(row)
+            notes = _notes(row, numbered) if row.marks and numbered else ()
+            marks = marked.get(i, _UNMARKED)
+            lines.append(Line("row", depth, label, cells, variant, notes, str(row.n), marks))
+        if row.paper is not None or spread:
+            lines += _paper_lines(table, entry, depth + 1, shown)
+        if table.tests:
+            lines += _test_lines(table, entry, depth + 1, shown)
         above = entry
     return lines
 
@@ -266,7 +288,7 @@ def _continues(above: _Entry, entry: _Entry) -> bool:
     return above.alike == entry.alike
 
 
-def _own_line(
+def _spread_line(
     table: Table,
     entry: _Entry,
     depth: int,
@@ -274,46 +296,54 @@ def _own_line(
     variant: str,
     shown: Sequence[str],
     numbered: Mapping[str, int],
-    marked: Mapping[tuple[int, str], set[str]],
+    marked: Mapping[int, Mapping[str, set[str]]],
 ) -> Line:
-    counts = list(dict.fromkeys(str(row.n) for _, row in entry.rows.values()))
-    n = counts[0] if len(counts) == 1 else "/".join(str(r.n) for _, r in entry.rows.values())
-    groups = {g: _group_title(row, table.columns) for g, (_, row) in entry.rows.items() if g}
-    notes = [
-        numbered[said]
-        for g, (_, row) in entry.rows.items()
-        for mark in row.marks
-        if (said := f"{groups[g]}: {mark}" if g else mark) in numbered
-    ]
-    cells = {
-        _key(g, m): _number(table, row, m) for g, (_, row) in entry.rows.items() for m in shown
-    }
+    """Return the line of an entry with a row for each group of columns."""
+    counts = [str(row.n) for _, row in entry.rows.values()]
+    cells: dict[str, str] = {}
+    marks: dict[str, set[str]] = {}
+    notes: dict[int, None] = {}
+    for g, (i, row) in entry.rows.items():
+        title = _group_title(row, table.columns)
+        notes |= dict.fromkeys(_notes(row, numbered, f"{title}: "))
+        cells |= {_key(g, m): text for m, text in _cells(table, row, shown).items()}
+        marks |= {_key(g, m): found for m, found in marked.get(i, {}).items() if m in shown}
+    if table.venues:
+        cells["venue"] = venue(entry.lead)
     return Line(
         kind="row",
         depth=depth,
         label=label,
         variant=variant,
-        notes=tuple(dict.fromkeys(notes)),
-        cells=cells | ({"venue": venue(entry.lead)} if table.venues else {}),
-        n=n,
-        marked={
-            _key(g, m): marked[i, m]
-            for g, (i, _) in entry.rows.items()
-            for m in shown
-            if (i, m) in marked
-        },
+        notes=tuple(notes),
+        cells=cells,
+        n=counts[0] if len(set(counts)) == 1 else "/".join(counts),
+        marked=marks,
     )
 
 
-def _number(table: Table, row: Row, measure: str) -> str:
-    """Return a cell's text: the number, starred where a test finds it, or the sign of a run."""
-    cell = row.cell(measure)
-    if cell is None and measure in row.open:
-        return UNICODE.states["running" if row.open[measure] == "running" else "queued"]
-    test = table.test(row, measure)
-    return number(cell) + "*" * bool(test and test.significant)
+def _notes(row: Row, numbered: Mapping[str, int], before: str = "") -> tuple[int, ...]:
+    """Return the numbers of a row's remarks, but for those that all rows share."""
+    found = [numbered.get(before + mark) for mark in row.marks]
+    return tuple(dict.fromkeys(number for number in found if number is not None))
 
 
+def _cells(table: Table, row: Row, shown: Sequence[str]) -> dict[str, str]:
+    """Return a row's texts: numbers, starred where a test finds one, or the signs of runs."""
+    texts = {}
+    for measure in shown:
+        cell: Cell | None = getattr(row, measure)
+        if cell is None and measure in row.open:
+            running = row.open[measure] == "running"
+            texts[measure] = UNICODE.states["running" if running else "queued"]
+            continue
+        texts[measure] = number(cell)
+        if table.tests and (test := table.test(row, measure)) and test.significant:
+            texts[measure] += "*"
+    return texts
+
+
+@cache
 def method_title(label: str) -> str:
     """Return a method as people write it; a label nobody titled is taken apart at its `+`."""
     for registry in (METHODS, WRAPPERS):
@@ -358,25 +388,41 @@ def _paper_lines(table: Table, entry: _Entry, depth: int, shown: Sequence[str]) 
     beside = {g: row for g, (_, row) in entry.rows.items() if row.paper is not None}
     if not beside:
         return []
-    digits = {"mean": 3, "nrr": 3}
-    printed: dict[str, str] = {}
+    cells: dict[str, str] = {}
     marked: dict[str, Collection[str]] = {}
     for g, row in beside.items():
-        for m in shown:
-            value = row.printed()[m]
-            printed[_key(g, m)] = DASH if value is None else f"{value:.{digits.get(m, 2)}f}"
-            if value is not None and row.checkpoint == "best" and row.paper is not None:
-                marks = _printed_marks(row.paper.table).get((_identity(row.paper), m))
-                marked |= {_key(g, m): marks} if marks else {}
-    lines = [Line(kind="paper", depth=depth, label="paper", cells=printed, marked=marked)]
+        texts, marks = _printed_texts(row.paper, row.checkpoint, row.robust)
+        cells |= {_key(g, m): texts[m] for m in shown}
+        marked |= {_key(g, m): found for m, found in marks.items() if m in shown}
+    lines = [Line(kind="paper", depth=depth, label="paper", cells=cells, marked=marked)]
     if any(row.diff for row in beside.values()):
         diffs = {
-            _key(g, m): _difference((row.diff or {}).get(m), table.tolerance)
+            _key(g, m): _difference(row.diff.get(m) if row.diff else None, table.tolerance)
             for g, row in beside.items()
             for m in shown
         }
         lines.append(Line(kind="diff", depth=depth, label="difference", cells=diffs))
     return lines
+
+
+@cache
+def _printed_texts(
+    paper: Published | None, checkpoint: str, robust: str
+) -> tuple[Mapping[str, str], Mapping[str, Collection[str]]]:
+    """Return the texts of a printed row, and what is bold or underlined in it."""
+    if paper is None:
+        return {}, {}
+    values = printed(paper, checkpoint, robust)
+    digits = {"mean": 3, "nrr": 3}
+    texts = {m: DASH if v is None else f"{v:.{digits.get(m, 2)}f}" for m, v in values.items()}
+    if checkpoint != "best":
+        return texts, {}
+    known = {
+        m: _printed_marks(paper.table).get((_identity(paper), m))
+        for m, value in values.items()
+        if value is not None
+    }
+    return texts, {m: marks for m, marks in known.items() if marks}
 
 
 def _identity(row: Published) -> tuple[object, ...]:
@@ -412,8 +458,8 @@ def _test_lines(table: Table, entry: _Entry, depth: int, shown: Sequence[str]) -
 def _difference(value: float | None, tolerance: float) -> str:
     if value is None:
         return ""
-    shown = round(value, 2) + 0.0  # no minus before a zero
-    return f"{shown:+.2f}" + (" !" if verdict(value, tolerance) == "off" else "")
+    off = verdict(value, tolerance) == "off"
+    return f"{round(value, 2) + 0.0:+.2f}{' !' if off else ''}"  # no minus before a zero
 
 
 def _remarks(rows: Sequence[Row], groups: Mapping[int, str]) -> tuple[list[str], dict[str, int]]:
@@ -422,8 +468,8 @@ def _remarks(rows: Sequence[Row], groups: Mapping[int, str]) -> tuple[list[str],
     Where groups of columns share a line, a remark names its group.
     """
     ours = [row for row in rows if row.n]
-    marks = list(dict.fromkeys(mark for row in ours for mark in row.marks))
-    common = [m for m in marks if len(ours) > 1 and all(m in row.marks for row in ours)]
+    first = ours[0].marks if ours else ()
+    common = [m for m in first if len(ours) > 1 and all(m in row.marks for row in ours)]
     rest = dict.fromkeys(
         f"{groups[i]}: {mark}" if groups else mark
         for i, row in enumerate(rows)

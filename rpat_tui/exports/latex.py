@@ -30,6 +30,7 @@ _ESCAPES = {
     "●": r"$\bullet$",
     "◌": r"$\circ$",
 }
+_TRANSLATED = str.maketrans(_ESCAPES)
 _BEGIN = r"""\documentclass{article}
 \usepackage[a4paper,landscape,margin=12mm]{geometry}
 \usepackage{booktabs,graphicx}
@@ -158,7 +159,9 @@ def _plain(text: str) -> str:
 
 def escape(text: str) -> str:
     """Return text that LaTeX prints as it is; `code` becomes typewriter."""
-    plain = "".join(_ESCAPES.get(character, character) for character in text)
+    plain = text.translate(_TRANSLATED)
+    if "`" not in plain:
+        return plain
     return re.sub(r"`([^`]*)`", lambda found: rf"\texttt{{{found[1]}}}", plain)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, TextIO
 
 from rpat_tui.exports._layout import NO_RUN, Block, Line, Page, lay_out
 from rpat_tui.exports._origin import origin
+from rpat_tui.exports._pens import Pens
+from rpat_tui.glyphs import printable
 from rpat_tui.table import Table
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.segment import Segment
     from rich.text import Text
 
 FIRST_TO_GO = ("pgd20", "mean", "clean", "nrr", "aa")
@@ -36,22 +38,20 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A header of one line or two, and the left and right of the decimal point in characters."""
+    """A header of one line or two, and how texts stand in it: in characters."""
 
     header: str
-    left: int
-    right: int
-    spread: str = ""
-
-    @property
-    def width(self) -> int:
-        return max(self.left + self.right, *map(len, self.header.split("\n")), 1)
+    room: int
+    """To the left of the decimal point, with the gap before it."""
+    width: int
+    spread: str
 
     def fit(self, text: str) -> str:
         """Pad a text, gap included, so that the points of a column stand below each other."""
-        left, right = _split(text, self.spread)
-        room = self.width - self.right + _GAP - 1
-        return (left.rjust(room) + right).rstrip()
+        if self.spread != " ± ":
+            text = text.replace(" ± ", self.spread)
+        point = text.find(".")
+        return text.rjust(self.room + (len(text) - point if point >= 0 else 0)).rstrip()
 
     def head(self) -> str:
         """Return the header over the right edge."""
@@ -69,17 +69,27 @@ def write(table: Table, out: TextIO, width: int | None = None) -> None:
     console = Console(file=out, width=width, highlight=False)
     narrow = not (getattr(out, "encoding", None) or "utf-8").lower().startswith("utf")
     if console.is_terminal and not narrow:
-        console.print(render(table, console.width))
+        for part in _parts(table, console.width):
+            if isinstance(part, _Lines | _Notes) and part.width <= console.width:
+                out.writelines(part.texts(console))
+            else:
+                console.print(part)
         return
-    shown = render(table, console.width, all_columns=width is None)
+    parts = _parts(table, console.width, all_columns=width is None)
     if width is None:
         console.width = _ENDLESS
-    with console.capture() as captured:
-        console.print(shown, crop=False)
-    lines = captured.get().splitlines()
+    texts: list[str] = []
+    for part in parts:
+        if isinstance(part, _Lines | _Notes):
+            texts += part.texts(console)
+            continue
+        with console.capture() as captured:
+            console.print(part, crop=False)
+        texts += captured.get().splitlines()
+    lines = [text.rstrip() + "\n" for text in texts]
     if narrow:
         lines = [line.translate(_IN_ASCII).encode("ascii", "replace").decode() for line in lines]
-    out.writelines(line.rstrip() + "\n" for line in lines)
+    out.writelines(lines)
 
 
 def render(table: Table, width: int, *, all_columns: bool = False) -> RenderableType:
@@ -88,41 +98,51 @@ def render(table: Table, width: int, *, all_columns: bool = False) -> Renderable
     Where blocks of columns do not fit beside each other, they become blocks of rows.
     """
     from rich.console import Group
+
+    return Group(*_parts(table, width, all_columns=all_columns))
+
+
+def _parts(table: Table, width: int, *, all_columns: bool = False) -> list[RenderableType]:
+    """Return what stands below each other."""
     from rich.text import Text
 
     if not table.rows:
-        return Text(NO_RUN)
+        return [Text(NO_RUN)]
     page = lay_out(table)
-    columns, left_out = _columns(page, width, all_columns)
+    longest = max(len("".join(_name(line))) for block in page.blocks for line in block.lines)
+    columns, left_out = _columns(page, width, all_columns, longest)
     if page.groups and left_out:
-        return render(replace(table, columns=()), width)
-    label = max(_LABEL, min(_longest(page), width - _total(columns)))
+        return _parts(replace(table, columns=()), width)
+    label = max(_LABEL, min(longest, width - _total(columns)))
     parts: list[RenderableType] = [Text(page.title + "\n", style="bold")] if page.title else []
     for i, block in enumerate(page.blocks):
         parts += [Text("\n" * bool(i) + block.heading, style="bold")] * bool(block.heading)
         parts += [Text(_groups(page, columns, label), style="bold")] * bool(page.groups)
-        shown, more = block.lines, block.lines[:0]
-        if len(shown) > MANY:
-            shown, more = shown[:1], shown[1:]
+        first = len(block.lines) if len(block.lines) <= MANY else 1
+        shown, more = block.lines[:first], block.lines[first:]
         parts += [_grid(replace(block, lines=shown), columns, label)]
         parts += [_Lines(more, columns, label)] if more else []
     notes = [page.common] if page.common else []
     notes += [f"{_raised(number)} {note}" for number, note in page.notes]
     notes += page.remedies
-    notes += [made] if (made := origin(table)) and table.suite else []
+    notes += [made] if table.suite and (made := origin(table)) else []
     if left_out:
         notes.append(f"Too narrow for {', '.join(left_out)}: widen the terminal to see more.")
-    parts += [Text("\n" * (not i) + note, style="dim") for i, note in enumerate(notes)]
-    return Group(*parts)
+    shown_alone = notes if len(notes) <= MANY else notes[:1]
+    parts += [Text("\n" * (not i) + note, style="dim") for i, note in enumerate(shown_alone)]
+    return parts + [_Notes(notes[1:])] * (len(notes) > MANY)
 
 
-def _columns(page: Page, width: int, keep: bool) -> tuple[dict[str, _Column], list[str]]:
+def _columns(
+    page: Page, width: int, keep: bool, longest: int
+) -> tuple[dict[str, _Column], list[str]]:
     """Choose the columns that fit: first spreads lose their spaces, then columns go."""
     columns: dict[str, _Column] = {}
     names = [*["venue"] * page.venues, *(column.key for column in page.columns), "n"]
-    label = max(_LABEL, min(_longest(page), _WIDEST_LABEL))
+    label = max(_LABEL, min(longest, _WIDEST_LABEL))
+    lines = [line for block in page.blocks for line in block.lines]
     for spread, least in ((" ± ", label), ("±", _LABEL)):
-        columns = {name: _column(page, name, spread) for name in names}
+        columns = {name: _column(page, lines, name, spread) for name in names}
         if _total(columns) + least <= width:
             return columns, []
     left_out = []
@@ -147,28 +167,23 @@ def _total(columns: Mapping[str, _Column]) -> int:
     return sum(column.width + _GAP for column in columns.values())
 
 
-def _longest(page: Page) -> int:
-    return max(len("".join(_name(line))) for block in page.blocks for line in block.lines)
-
-
-def _column(page: Page, name: str, spread: str) -> _Column:
+def _column(page: Page, lines: Sequence[Line], name: str, spread: str) -> _Column:
     """Measure a column; a long difference may reach one character into the gap before it."""
-    lines = [line for block in page.blocks for line in block.lines]
     titles = {column.key: column.title for column in page.columns} | {"n": "n", "venue": "Venue"}
     header = titles[name].replace(" (", "\n(")
-    left = right = 0
-    for line in lines:
-        whole, rest = _split(_text(line, name), spread)
-        left = max(left, len(whole) - (line.kind == "diff"))
-        right = max(right, len(rest))
-    return _Column(header, left, right, spread)
-
-
-def _split(text: str, spread: str) -> tuple[str, str]:
+    texts = [line.n if name == "n" else line.cells.get(name, "") for line in lines]
     if spread != " ± ":
-        text = text.replace(" ± ", spread)
-    point = text.find(".")
-    return (text, "") if point < 0 else (text[:point], text[point:])
+        texts = [text.replace(" ± ", spread) for text in texts]
+    points = [text.find(".") for text in texts]
+    right = max([len(t) - p for t, p in zip(texts, points, strict=True) if p >= 0], default=0)
+    left = max(
+        [
+            (p if p >= 0 else len(t)) - (line.kind == "diff")
+            for t, p, line in zip(texts, points, lines, strict=True)
+        ]
+    )
+    width = max(max(left, 0) + right, *map(len, header.split("\n")), 1)
+    return _Column(header, width - right + _GAP - 1, width, spread)
 
 
 def _text(line: Line, name: str) -> str:
@@ -196,6 +211,7 @@ def _label(line: Line, width: int) -> Text:
     return label
 
 
+@lru_cache(maxsize=4096)
 def _wrapped(variant: str, width: int, indent: str) -> str:
     """Break between keys, and inside one only where it is wider than the column."""
     pieces = variant.split(", ")
@@ -219,6 +235,34 @@ def _wrapped(variant: str, width: int, indent: str) -> str:
 
 def _raised(number: int) -> str:
     return str(number).translate(_SUPERSCRIPTS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    """Many remarks below each other, as texts of their own would show them."""
+
+    notes: Sequence[str]
+    width: int = 0
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        from rich.text import Text
+
+        for note in self.notes:
+            yield Text(note, style="dim")
+
+    def texts(self, console: Console) -> Iterator[str]:
+        """Yield the lines as `_Lines` does; what does not fit is left to Rich."""
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        pens = Pens(console)
+        dim, width = pens["dim",], console.width
+        for note in self.notes:
+            if note.isprintable() and cell_len(note) <= width:
+                yield dim.draw(note) + "\n"
+                continue
+            for line in Text(printable(note), style="dim").wrap(console, width):
+                yield pens.drawn(line) + "\n"
 
 
 def _grid(block: Block, columns: Mapping[str, _Column], label: int) -> RenderableType:
@@ -255,44 +299,66 @@ class _Lines:
     columns: Mapping[str, _Column]
     label: int
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        from rich.cells import cell_len
-        from rich.segment import Segment
-        from rich.style import Style
+    @property
+    def width(self) -> int:
+        """How wide the lines are at most, but for words that are wider than the first column."""
+        return self.label + _total(self.columns)
 
-        styles = {name: console.get_style(name) for name in ("dim", "bold", "underline")}
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        from rich.text import Text
+
+        for text in self.texts(console):
+            yield Text.from_ansi(text.rstrip("\n"))
+
+    def texts(self, console: Console) -> Iterator[str]:
+        """Yield the lines with what the console's terminal needs to show their styles."""
+        from rich.cells import cell_len
+
+        pens = Pens(console)
+        dim = pens["dim",]
         for line in self.lines:
-            style = styles.get(_STYLES[line.kind])
-            own = style or Style.null()
+            kind = (_STYLES[line.kind],) if _STYLES[line.kind] else ()
             label, beside = _name(line)
-            room = self.label - cell_len(label + beside)
-            below: list[Text] = []
-            under: list[str] = []
+            ascii_only = (label + beside).isascii()
+            room = self.label - (len if ascii_only else cell_len)(label + beside)
+            below: Sequence[str] = ()
             if room < 0 and line.variant and line.variant.isascii():
                 beside = beside.removesuffix(f"  {line.variant}")
                 if (room := self.label - cell_len(label + beside)) >= 0:
                     under = _wrapped(line.variant, self.label, "  " * (line.depth + 1)).split("\n")
-            if room >= 0:
-                yield Segment(label, style)
-                yield Segment(beside + " " * room, styles["dim"])
+                    below = [dim.draw(text) for text in under]
+            if room >= 0 and (label + beside).isprintable():
+                first = pens[kind].draw(label) + dim.draw(beside + " " * room)
             else:
-                first, *below = _label(line, self.label).wrap(console, self.label, overflow="fold")
-                first.pad_right(self.label - first.cell_len)
-                yield from first.render(console)
-            plain = ""
-            for name, column in self.columns.items():
-                text = column.fit(_text(line, name))
-                width = column.width + _GAP - 1
-                if marks := line.marked.get(name):
-                    bare = text.lstrip()
-                    yield Segment(plain + " " + text[: len(text) - len(bare)], style)
-                    yield Segment(bare, Style.combine([own, *(styles[mark] for mark in marks)]))
-                    plain = " " * (width - len(text))
-                else:
-                    plain += f" {text.ljust(width)}"
-            yield Segment(plain.rstrip() + "\n", style)
-            for text in under:
-                yield Segment(f"{text}\n", styles["dim"])
-            for more in below:
-                yield from more.render(console)
-                yield Segment("\n")
+                first, below = self._laid_out(line, pens)
+            yield first + self._cells(line, pens, kind) + "\n"
+            for text in below:
+                yield text + "\n"
+
+    def _laid_out(self, line: Line, pens: Pens) -> tuple[str, list[str]]:
+        """Let Rich lay out a first column that does not fit; its first line is padded."""
+        texts = _label(line, self.label).wrap(pens.console, self.label, overflow="fold")
+        texts[0].pad_right(self.label - texts[0].cell_len)
+        drawn = [pens.drawn(text) for text in texts]
+        return drawn[0], drawn[1:]
+
+    def _cells(self, line: Line, pens: Pens, kind: tuple[str, ...]) -> str:
+        marked, pen = line.marked, pens[kind]
+        if not marked:
+            parts = [
+                column.fit(_text(line, name)).ljust(column.width + _GAP - 1)
+                for name, column in self.columns.items()
+            ]
+            return pen.draw((" " + " ".join(parts)).rstrip())
+        drawn = plain = ""
+        for name, column in self.columns.items():
+            text = column.fit(_text(line, name))
+            width = column.width + _GAP - 1
+            if marks := marked.get(name):
+                bare = text.lstrip()
+                drawn += pen.draw(plain + " " + text[: len(text) - len(bare)])
+                drawn += pens[(*kind, *marks)].draw(bare)
+                plain = " " * (width - len(text))
+            else:
+                plain += f" {text.ljust(width)}"
+        return drawn + pen.draw(plain.rstrip())

@@ -6,11 +6,11 @@ import time
 from contextlib import closing
 
 from rpat.errors import ConfigError, StoreError
+from rpat_tui import pools
 from rpat_tui.home import Home
 from rpat_tui.launch.locks import held, holder
 from rpat_tui.launch.reconcile import reconcile
 from rpat_tui.store import db as database
-from rpat_tui.store import measured
 from rpat_tui.store.belonging import renew
 
 
@@ -35,7 +35,7 @@ def rebuild(home: Home) -> tuple[int, list[str]]:
             with held(home.ingest_lock):
                 found = renew(home, db)
             reconcile(home, db)
-            measured.keep(db)
+            pools.keep(db)
     return found
 
 

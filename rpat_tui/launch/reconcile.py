@@ -23,7 +23,7 @@ from rpat_tui.launch.slurm.judge import Outcome
 from rpat_tui.launch.slurm.look import look
 from rpat_tui.launch.stuck import Watch
 from rpat_tui.launch.verdict import Evidence, Verdict, judge
-from rpat_tui.store import measured, queries, submissions
+from rpat_tui.store import pooled, queries, submissions
 from rpat_tui.store.db import transaction
 from rpat_tui.store.ingest import ingest
 from rpat_tui.store.queue import FINAL, MOVES, move
@@ -60,7 +60,10 @@ def reconcile(
                 return False
             if clusters or not run["launcher"]:
                 settle(home, db, run, watch)
-        measured.keep(db, until=min(deadline, time.monotonic() + KEEPING))
+        if not pooled.is_current(db):
+            from rpat_tui import pools  # a command that finds nothing new needs no statistics
+
+            pools.keep(db, until=min(deadline, time.monotonic() + KEEPING))
     return True
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from rich.text import Text
 
 from rpat_tui import gaps
-from rpat_tui.compare import seeds, summarise, verdict
+from rpat_tui.compare import seeds, seeds_of, summarise, verdict
 from rpat_tui.contrast import against_base, measured_at
 from rpat_tui.exports._layout import TITLES, Line, lay_out, method_title, number
 from rpat_tui.glyphs import Glyphs
@@ -94,7 +94,11 @@ def read(db: sqlite3.Connection, ask: Ask) -> Answer:
     for item in measured:
         pools[f"{item.group} {item.data}"].append(item)
     return Answer(
-        ask=ask, table=table, measured=pools, open=open_rows, tests=against_base(table, measured)
+        ask=ask,
+        table=table,
+        measured=pools,
+        open=open_rows,
+        tests=against_base(table, seeds_of(measured)),
     )
 
 

@@ -16,14 +16,23 @@ from rpat.knobs import show
 
 
 class FlatConfig(Mapping[str, object]):
-    """The lines of a config as a mapping of dotted keys; parsed once, when it is first needed."""
+    """The lines of a config as a mapping of dotted keys; parsed once, when it is first needed.
 
-    __slots__ = ("_lines", "_text", "_values")
+    It is made of the lines, or of the config's JSON, which is flattened when it is needed too.
+    """
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    __slots__ = ("_json", "_known", "_lines", "_values")
+
+    def __init__(self, text: str = "", *, json: str = "") -> None:
+        self._known, self._json = text, json
         self._lines: tuple[str, ...] | None = None
         self._values: dict[str, object] | None = None
+
+    @property
+    def _text(self) -> str:
+        if self._json:
+            self._known, self._json = flatten(self._json), ""
+        return self._known
 
     @property
     def lines(self) -> tuple[str, ...]:

@@ -52,18 +52,21 @@ def measurements(
     checkpoint: str = "",
     select: str = "",
     numbers: Sequence[int] | None = None,
+    groups: Sequence[str] | None = None,
 ) -> list[Measurement]:
     """Return each run's numbers at its checkpoints, by run and checkpoint.
 
     Of a run with an averaged network, the averaged one is reported. `select` is a rule for the
-    best epoch (see `selection`) in the place of the one that chose while training; `numbers`
-    keeps some runs.
+    best epoch (see `selection`) in the place of the one that chose while training; `numbers` and
+    `groups` keep some runs.
     """
     filters = {"p.dataset": dataset, "p.norm": norm, "p.model": model, "p.method": method}
     chosen = {column: value for column, value in filters.items() if value}
     clause = "".join(f" and {column} = ?" for column in chosen)
     if numbers is not None:
         clause += f" and p.n in ({', '.join(str(int(n)) for n in numbers)})"
+    if groups is not None:
+        clause += f" and {_in_groups(groups)}"
     rule = selection.rule(select) if select else None
     made: list[Measurement] = []
     with snapshot(db):
@@ -71,6 +74,40 @@ def measurements(
         for kind in (checkpoint,) if checkpoint else CHECKPOINTS:
             made += question.at(kind, rule if kind == "best" else None)
     return made
+
+
+def by_every_rule(
+    db: sqlite3.Connection, groups: Sequence[str]
+) -> Iterator[tuple[str, list[Measurement]]]:
+    """Yield the numbers of groups at each checkpoint and by each rule whose outcome is kept.
+
+    A rule's remark on what it chose is `CHOSEN`, since it depends on how the rule is written.
+    """
+    question = _Question(db, f" and {_in_groups(groups)}", [])
+    for kind in CHECKPOINTS:
+        yield kind, question.at(kind, None)
+    for name in RULES:
+        yield name, question.at("best", selection.rule(name), chosen=CHOSEN)
+
+
+def kept_as(checkpoint: str, select: str) -> str:
+    """Return under which name the outcome at a checkpoint is kept; '' where it is not."""
+    asked = _asked(selection.rule(select)) if select and checkpoint == "best" else checkpoint
+    return asked if asked in (*CHECKPOINTS, *RULES) else ""
+
+
+def chosen(select: str) -> str:
+    """Return the remark on what a rule chose."""
+    return _chosen(selection.rule(select)) if select else ""
+
+
+def _in_groups(groups: Sequence[str]) -> str:
+    """Return the condition that keeps groups, which are digests in hexadecimal."""
+    return f"p.group_key in ({', '.join(_quoted(group) for group in groups)})"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 class _Question:
@@ -84,16 +121,20 @@ class _Question:
         self.suspicious = _suspicions(db)
         self.configs = self._configs()
 
-    def at(self, checkpoint: str, rule: Rule | None) -> list[Measurement]:
-        """Return the numbers at a checkpoint, of the best epoch by a rule if there is one."""
+    def at(self, checkpoint: str, rule: Rule | None, chosen: str = "") -> list[Measurement]:
+        """Return the numbers at a checkpoint, of the best epoch by a rule if there is one.
+
+        `chosen` is the remark on what the rule chose in the place of the usual one.
+        """
         asked = _asked(rule) if rule else checkpoint
+        chosen = chosen or (_chosen(rule) if rule else "")
         if not (self.keeps and asked in (*CHECKPOINTS, *RULES)):
-            return self._made(self._fresh(asked, rule), checkpoint, rule)
+            return self._made(self._fresh(asked, rule), checkpoint, chosen)
         rows = self._kept(asked)
         if self.db.execute("select 1 from stale limit 1").fetchone():
             rows = [*rows, *self._fresh(asked, rule, "p.n in (select run from stale)")]
             rows.sort(key=lambda row: row[0])
-        return self._made(rows, checkpoint, rule)
+        return self._made(rows, checkpoint, chosen)
 
     def _kept(self, asked: str) -> Iterable[tuple[Any, ...]]:
         return self.db.execute(
@@ -117,9 +158,8 @@ class _Question:
         ]
 
     def _made(
-        self, rows: Iterable[tuple[Any, ...]], checkpoint: str, rule: Rule | None
+        self, rows: Iterable[tuple[Any, ...]], checkpoint: str, chosen: str
     ) -> list[Measurement]:
-        chosen = _chosen(rule) if rule else ""
         remarks: dict[str, tuple[str, ...]] = {}
         made = []
         for (
@@ -162,6 +202,8 @@ _RUN = (
     "p.rpat"
 )
 IMPORTED = "imported"
+CHOSEN = "\x1a"
+"""Stands, where rows of tables are kept, for the remark on what a rule chose."""
 
 
 def _asked(rule: Rule) -> str:
@@ -208,14 +250,24 @@ def _keep_some(db: sqlite3.Connection) -> None:
     numbers = [n for (n,) in db.execute(f"select run from stale limit {AT_ONCE}")]
     some = f"p.n in ({', '.join(map(str, numbers))})"
     rules = [selection.rule(name) for name in RULES]
+    _let_pool_anew(db, some)
     made = [
         (r.run, r.asked, r.clean, r.pgd20, r.aa, "\n".join(r.marks))
         for r in _reports(db, f"p.kind = 'train' and {some}", [], rules)
     ]
     db.executemany("delete from reported where run = ?", [(n,) for n in numbers])
     db.executemany("insert into reported values (?, ?, ?, ?, ?, ?)", made)
+    _let_pool_anew(db, some)
     _keep_configs(db, some)
     db.executemany("delete from stale where run = ?", [(n,) for n in numbers])
+
+
+def _let_pool_anew(db: sqlite3.Connection, some: str) -> None:
+    """Put the groups of runs that have numbers on the list of those that are pooled anew."""
+    db.execute(
+        "insert or replace into stale_pools (group_key) select p.group_key from runs p "
+        f"where {some} and p.n in (select run from reported)"
+    )
 
 
 def _keep_configs(db: sqlite3.Connection, some: str) -> None:

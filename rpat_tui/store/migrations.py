@@ -629,3 +629,116 @@ create table submissions (
 ) strict, without rowid;
 create index submissions_open on submissions (state);
 """
+
+
+@migrations()
+def m011_the_rows_of_tables(db: Database) -> None:
+    """Rows of tables, pooled over seeds, so that a table of 10,000 runs need not pool them again.
+
+    `pooled` follows from `reported`, `findings` and configs (`rpat_tui.pools`); a group on the
+    list `stale_pools` has to be pooled anew, and rows that look alike are told apart anew where
+    they are on the list `unnamed`. `fronts` has, of each finished run, the epochs that a rule
+    `lex` may choose. All follow from what is known of each run, so every run goes on the list.
+    """
+    for statement in _M011.split(";;"):
+        if statement.strip():
+            db.execute(statement)
+
+
+def _pool_is_stale(name: str, event: str, groups: str, when: str = "") -> str:
+    condition = f"when {when} " if when else ""
+    return (
+        f"create trigger pooled_{name} {event} {condition}"
+        f"begin insert or replace into stale_pools (group_key) {groups}; end;;"
+    )
+
+
+_OF_FINDING = (
+    "select r.group_key from runs r where r.n = {}.run "
+    "and exists (select 1 from reported k where k.run = r.n)"
+)
+_IN_POOLS = (
+    "id, uid, kind, archived, seed, group_key, data_key, dataset, source, norm, model, method, rpat"
+)
+_NEW_IN_POOLS, _OLD_IN_POOLS = (
+    ", ".join(f"{row}.{column}" for column in _IN_POOLS.split(", ")) for row in ("new", "old")
+)
+_CELL = "{0} real, {0}_std real, {0}_n integer,"
+_M011 = f"""
+create table pooled (
+    asked text not null,
+    group_key text not null,
+    data_key text not null,
+    dataset text not null,
+    source text not null,
+    norm text not null,
+    model text not null,
+    method text not null,
+    rpat integer not null,
+    cutmix integer not null,
+    pair text not null,
+    config text not null,
+    n integer not null,
+    runs text not null,
+    {_CELL.format("clean")}
+    {_CELL.format("pgd20")}
+    {_CELL.format("aa")}
+    {_CELL.format("mean_aa")}
+    {_CELL.format("nrr_aa")}
+    {_CELL.format("mean_pgd20")}
+    {_CELL.format("nrr_pgd20")}
+    marks_aa text not null,
+    marks_pgd20 text not null,
+    stamp_aa text not null,
+    stamp_pgd20 text not null,
+    seeds text not null,
+    variant text not null default '',
+    place integer not null default 0,
+    primary key (asked, group_key, data_key)
+) strict, without rowid;;
+create table stale_pools (group_key text primary key, mixed integer not null default 0)
+    strict, without rowid;;
+create table unnamed (
+    asked text not null,
+    dataset text not null,
+    source text not null,
+    norm text not null,
+    model text not null,
+    method text not null,
+    primary key (asked, dataset, source, norm, model, method)
+) strict, without rowid;;
+create table fronts (
+    split text not null,
+    run integer not null references runs (n) on delete cascade,
+    pgd real not null,
+    top real not null,
+    epoch integer not null,
+    found integer not null,
+    clean real,
+    pgd20 real,
+    aa real,
+    steps integer,
+    marks text not null,
+    primary key (split, run, pgd)
+) strict, without rowid;;
+create index fronts_by_run on fronts (run);;
+insert or ignore into stale select n from runs where kind = 'train';;
+{_pool_is_stale("of_new_findings", "after insert on findings", _OF_FINDING.format("new"))}
+{
+    _pool_is_stale(
+        "of_changed_findings",
+        "after update on findings",
+        f"{_OF_FINDING.format('new')} union {_OF_FINDING.format('old')}",
+    )
+}
+{_pool_is_stale("of_gone_findings", "after delete on findings", _OF_FINDING.format("old"))}
+{
+    _pool_is_stale(
+        "of_changed_runs",
+        f"after update of {_IN_POOLS} on runs",
+        "values (new.group_key), (old.group_key)",
+        f"({_NEW_IN_POOLS}) is not ({_OLD_IN_POOLS})",
+    )
+}
+{_pool_is_stale("of_gone_runs", "after delete on runs", "values (old.group_key)")}
+"""

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
-from rpat_tui.store.flat import FlatConfig, flatten
+from rpat_tui.store.flat import FlatConfig
 from rpat_tui.store.rows import Measurement
 
 STATES = ("queued", "starting", "running", "pausing", "paused")
@@ -49,7 +49,7 @@ def pending(
             subject=Measurement(
                 run=row[7], seed=row[8], group=row[9], data=row[10], dataset=row[11],
                 source=row[12], norm=row[13], model=row[14], method=row[15], rpat=bool(row[16]),
-                checkpoint="best", config=FlatConfig(flatten(row[17])),
+                checkpoint="best", config=FlatConfig(json=row[17]),
             ),
         )
         for row in rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Sequence
 
@@ -27,6 +28,12 @@ def sources(
             ):
                 found.setdefault((name, kind), set()).update((uid, weights))
     return {key: " ".join(sorted(words)) for key, words in found.items()}
+
+
+def of(sources: Sequence[str], cells: Sequence[tuple[str, float, float | None, int]]) -> str:
+    """Return the digest of a row: what its runs were measured on, and the values that it shows."""
+    words = [*sorted(sources), *(f"{name} {mean!r} {std!r} {n}" for name, mean, std, n in cells)]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
 def members(db: sqlite3.Connection, groups: Sequence[str]) -> list[int]:

@@ -21,7 +21,7 @@ from rich.text import Text
 from rpat import published
 from rpat.errors import ConfigError
 from rpat_tui import exports
-from rpat_tui.compare import summarise
+from rpat_tui.compare import seeds_of, summarise
 from rpat_tui.contrast import against_base
 from rpat_tui.exports import rich as rich_format
 from rpat_tui.store.rows import Measurement
@@ -94,19 +94,19 @@ def wide_table():
     ]
     made = summarise(measured_runs, paper=True, title="A table of two data sets")
     rows = list(made.rows)
-    hole = replace(
-        rows[1], **other, n=0, runs=(), marks=(), clean=None, pgd20=None, aa=None, mean=None,
+    hole = rows[1]._replace(
+        **other, n=0, runs=(), marks=(), clean=None, pgd20=None, aa=None, mean=None,
         nrr=None, diff={}, paper=published.find("cifar100", "linf", "resnet18", "mart", rpat=True),
         open={"clean": "running", "aa": "queued"},
     )  # fmt: skip
     rows.append(hole)
     return replace(
         made,
-        rows=tuple(replace(row, stamp=str(i)) for i, row in enumerate(rows)),
+        rows=tuple(row._replace(stamp=str(i)) for i, row in enumerate(rows)),
         columns=("dataset",),
         venues=True,
         suite="mine.toml",
-        tests=against_base(made, measured_runs),
+        tests=against_base(made, seeds_of(measured_runs)),
         asked="rpat table --suite mine.toml --paper --test --layout paper",
     )
 

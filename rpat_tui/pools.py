@@ -1,0 +1,321 @@
+"""Rows of tables, pooled once and kept: a table of 10,000 runs is read, not pooled again.
+
+What is kept follows from each run's numbers (`store.measured`). Three lists say what is not up
+to date: runs (`stale`), groups (`stale_pools`), and rows that look alike and are not told apart
+yet (`unnamed`). `keep` works them off; until then `rows` works those out for itself, by the very
+functions that `compare.summarise` is made of, and the outcome is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+from rpat import published
+from rpat_tui import compare
+from rpat_tui.compare import Seeds
+from rpat_tui.store import measured, pooled, queries, stamps
+from rpat_tui.store.db import hurried, snapshot, transaction
+from rpat_tui.store.flat import lines_of
+from rpat_tui.store.pooled import Look, Member, Pooled
+from rpat_tui.store.rows import Measurement
+from rpat_tui.table import CHECKPOINTS, Cell, Row, printed
+from rpat_tui.variants import Key, digest, pair, place_of, places, variants
+
+MOST = 1000
+"""Groups out of date from which on everything is worked out: that is no slower then."""
+
+
+# ----------------------------------------------------------------- reading
+
+
+@dataclass(slots=True)
+class _Set:
+    """Rows that look alike while they are read; `old` are kept ones that are out of date."""
+
+    rows: list[tuple[int, int, str, str, Row, str]] = field(default_factory=list)
+    """Place, place of the checkpoint, group, images, the row, digest of its config."""
+    fresh: list[tuple[Row, str]] = field(default_factory=list)
+    old: dict[tuple[str, Key], tuple[int, str, str, int]] = field(default_factory=dict)
+    """By checkpoint and key: `rpat`, digest, variant, place."""
+    named: bool = True
+
+
+def rows(
+    db: sqlite3.Connection,
+    *,
+    dataset: str = "",
+    norm: str = "",
+    model: str = "",
+    method: str = "",
+    checkpoint: str,
+    select: str = "",
+    robust: str = "aa",
+    paper: bool = False,
+    seeds: bool = False,
+) -> tuple[list[Row], Seeds] | None:
+    """Return the rows of a table of everything that is asked for, in reading order.
+
+    None where the outcome is not kept, or
+    too little of it is up to date. Rows have their stamps and, unless they were worked out just
+    now, no config. `seeds` asks for the values behind the rows.
+    """
+    kinds = (checkpoint,) if checkpoint else CHECKPOINTS
+    asked = {kind: measured.kept_as(kind, select) for kind in kinds}
+    named = {"dataset": dataset, "norm": norm, "model": model, "method": method}
+    filters = {column: value for column, value in named.items() if value}
+    with snapshot(db):
+        if not all(asked.values()) or not pooled.keeps(db):
+            return None
+        out = pooled.out_of_date(db)
+        if len(out) > MOST:
+            return None
+        reading = _Reading(robust, compare.answers_of(published.rows()) if paper else {})
+        for kind in kinds:
+            chosen = measured.chosen(select) if kind == "best" else ""
+            found = pooled.read(db, asked[kind], robust, filters, seeds=seeds)
+            reading.take(found, kind, chosen, frozenset(out))
+        if out:
+            fresh = queries.measurements(
+                db, dataset=dataset, norm=norm, model=model, method=method,
+                checkpoint=checkpoint, select=select, groups=out,
+            )  # fmt: skip
+            reading.work_out(db, fresh)
+        for _, look in pooled.unnamed(db, list(asked.values())):
+            if look in reading.sets:
+                reading.sets[look].named = False
+        for look, some in reading.sets.items():
+            _tell_apart(db, look, some, kinds)
+    made = [
+        entry[4]
+        for look in sorted(reading.sets, key=place_of)
+        for entry in sorted(reading.sets[look].rows, key=_ORDER)
+    ]
+    return made, reading.seeds
+
+
+_ORDER = itemgetter(0, 1, 2, 3)
+
+
+class _Reading:
+    """Kept rows, and those that are worked out, as they come."""
+
+    def __init__(self, robust: str, answers: Mapping[object, published.Published]) -> None:
+        self.robust, self.answers = robust, answers
+        self.sets: dict[Look, _Set] = {}
+        self.seeds: dict[tuple[str, str, str], Any] = {}
+
+    def take(self, found: Iterable[Any], kind: str, chosen: str, out: frozenset[str]) -> None:
+        """Make rows of what is kept, but for the groups that are out of date."""
+        rank = CHECKPOINTS.index(kind)
+        remarks: dict[str, tuple[str, ...]] = {"": ()}
+        printed_for: dict[object, tuple[Any, dict[str, float | None]]] = {}
+        robust, sets, answers = self.robust, self.sets, self.answers
+        for (
+            group, data, dataset, source, norm, model, method, rpat, cutmix, half, config, n, runs,
+            clean, clean_std, clean_n, pgd20, pgd20_std, pgd20_n, aa, aa_std, aa_n,
+            mean, mean_std, mean_n, nrr, nrr_std, nrr_n, marks, stamp, variant, place, seeds,
+        ) in found:  # fmt: skip
+            look = (dataset, source, norm, model, method)
+            some = sets.get(look)
+            if some is None:
+                some = sets[look] = _Set()
+            if group in out:
+                some.old[kind, (group, data)] = (rpat, config, variant, place)
+                continue
+            told = remarks.get(marks)
+            if told is None:
+                told = tuple(marks.replace(measured.CHOSEN, chosen).split("\n"))
+                remarks[marks] = told
+            cells = (
+                None if clean is None else Cell(clean, clean_std, clean_n),
+                None if pgd20 is None else Cell(pgd20, pgd20_std, pgd20_n),
+                None if aa is None else Cell(aa, aa_std, aa_n),
+                None if mean is None else Cell(mean, mean_std, mean_n),
+                None if nrr is None else Cell(nrr, nrr_std, nrr_n),
+            )
+            paper = diff = None
+            if answers and source in compare.REAL:
+                asks = (dataset, norm, model, method, rpat == 1, cutmix == 1)
+                if asks not in printed_for:
+                    answer = compare.answer(asks, kind, answers)
+                    values = printed(answer, kind, robust) if answer else {}
+                    printed_for[asks] = (answer, values)
+                paper, values = printed_for[asks]
+                if paper is not None:
+                    diff = compare.differences(values, dict(zip(_CELLS, cells, strict=True)))
+            row = Row(
+                dataset, source, norm, model, method, rpat == 1, kind, robust, n, *cells, variant,
+                group, data, told, tuple(runs.split("\n")), paper, diff, stamp=stamp, pair=half,
+            )  # fmt: skip
+            some.rows.append((place, rank, group, data, row, config))
+            if seeds:
+                self.seeds[group, data, kind] = json.loads(seeds)
+
+    def work_out(self, db: sqlite3.Connection, found: Sequence[Measurement]) -> None:
+        """Pool what is out of date."""
+        pools = compare.pooled(found)
+        made = [compare.row_of(pool, self.robust, "", self.answers) for pool in pools.values()]
+        for row, pool in zip(stamped(db, made), pools.values(), strict=True):
+            look = (row.dataset, row.source, row.norm, row.model, row.method)
+            self.sets.setdefault(look, _Set()).fresh.append((row, digest(lines_of(row.config))))
+            self.seeds[row.group, row.data, row.checkpoint] = compare.values_of(pool)
+
+
+_CELLS = ("clean", "pgd20", "aa", "mean", "nrr")
+
+
+def _tell_apart(db: sqlite3.Connection, look: Look, some: _Set, kinds: Sequence[str]) -> None:
+    """Give rows that were worked out their texts and places, and the kept ones others if needed."""
+    same = some.named
+    if some.fresh or some.old:
+        before = {(k, *key, old[0], old[1]) for (k, key), old in some.old.items()}
+        after = {(r.checkpoint, r.group, r.data, int(r.rpat), d) for r, d in some.fresh}
+        same = same and before == after
+    if same and len(kinds) > 1:
+        best, final = (
+            {(r.group, r.data) for r in _members(some) if r.checkpoint == kind} for kind in kinds
+        )
+        same = best == final
+    if same:
+        for row, config in some.fresh:
+            _, _, variant, place = some.old[row.checkpoint, (row.group, row.data)]
+            some.rows.append(_entry(row._replace(variant=variant), place, config))
+        return
+    members = _members(some)
+    configs = pooled.configs(db, list({row.group for row in members if not row.config}))
+    members = [row if row.config else row._replace(config=configs[row.group]) for row in members]
+    names = variants(members)
+    ranks = places(((r.group, r.data), r.rpat, names[r.group, r.data]) for r in members)
+    some.rows = [
+        _entry(row._replace(variant=names[key]), ranks[key], "")
+        for row in members
+        for key in [(row.group, row.data)]
+    ]
+
+
+def _members(some: _Set) -> list[Row]:
+    return [entry[4] for entry in some.rows] + [row for row, _ in some.fresh]
+
+
+def _entry(row: Row, place: int, config: str) -> tuple[int, int, str, str, Row, str]:
+    return (place, CHECKPOINTS.index(row.checkpoint), row.group, row.data, row, config)
+
+
+# ----------------------------------------------------------------- keeping
+
+
+def keep(db: sqlite3.Connection, *, until: float = float("inf")) -> bool:
+    """Bring what tables report up to date: runs, rows, texts; False where something is left.
+
+    `until` is a moment of the monotonic clock. Nobody waits for this: where the database is busy
+    or the disk full, the lists stay as they are.
+    """
+    if not measured.keep(db, until=until):
+        return False
+    try:
+        with hurried(db):
+            while groups := pooled.stale(db):
+                if time.monotonic() > until:
+                    return False
+                with transaction(db):
+                    _pool(db, groups)
+            known: dict[object, tuple[dict[Key, str], dict[Key, int]]] = {}
+            for asked, look in pooled.unnamed(db):
+                if time.monotonic() > until:
+                    return False
+                with transaction(db):
+                    _name(db, asked, look, known)
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+def _pool(db: sqlite3.Connection, groups: Sequence[str]) -> None:
+    """Keep the rows of groups; the caller holds a transaction."""
+    made: list[Pooled] = []
+    mixed: set[str] = set()
+    for asked, found in measured.by_every_rule(db, groups):
+        pools = compare.pooled(found)
+        of_basis = {
+            robust: stamped(db, [compare.row_of(pool, robust) for pool in pools.values()])
+            for robust in compare.BASES
+        }
+        for pool, aa, pgd20 in zip(pools.values(), *of_basis.values(), strict=True):
+            if len({(m[3:8], m.source) for m in pool}) > 1:
+                mixed.add(aa.group)  # runs of one config in different places of a table
+            made.append(_kept(asked, pool, aa, pgd20))
+    pooled.renew(db, groups, [row for row in made if row.group_key not in mixed], mixed)
+
+
+def _kept(asked: str, pool: Sequence[Measurement], aa: Row, pgd20: Row) -> Pooled:
+    """Return a row on both bases as it is kept."""
+    return Pooled._make([
+        asked, aa.group, aa.data, aa.dataset, aa.source, aa.norm, aa.model, aa.method,
+        int(aa.rpat), int(compare.cutmix(aa.config)), pair(aa.config), digest(lines_of(aa.config)),
+        aa.n, "\n".join(aa.runs), *_parts(aa.clean), *_parts(aa.pgd20), *_parts(aa.aa),
+        *_parts(aa.mean), *_parts(aa.nrr), *_parts(pgd20.mean), *_parts(pgd20.nrr),
+        "\n".join(aa.marks), "\n".join(pgd20.marks), aa.stamp, pgd20.stamp,
+        json.dumps(compare.values_of(pool)), "", 0,
+    ])  # fmt: skip
+
+
+def _parts(cell: Cell | None) -> tuple[float | None, float | None, int | None]:
+    return (None, None, None) if cell is None else cell
+
+
+def _name(
+    db: sqlite3.Connection,
+    asked: str,
+    look: Look,
+    known: dict[object, tuple[dict[Key, str], dict[Key, int]]],
+) -> None:
+    """Tell rows that look alike apart; `known` are texts of those that stood together before."""
+    members = pooled.alike(db, asked, look)
+    together = (look, frozenset(member[:4] for member in members))
+    if together not in known:
+        known[together] = _names(db, look, members)
+    names, ranks = known[together]
+    told = [
+        (names[key], ranks[key], *key)
+        for m in members
+        for key in [(m.group_key, m.data_key)]
+        if (m.variant, m.place) != (names[key], ranks[key])
+    ]
+    pooled.name(db, asked, look, told)
+
+
+def _names(
+    db: sqlite3.Connection, look: Look, members: Sequence[Member]
+) -> tuple[dict[Key, str], dict[Key, int]]:
+    configs = pooled.configs(db, list({m.group_key for m in members}))
+    dataset, source, norm, model, method = look
+    told = [
+        Measurement(
+            "", 0, m.group_key, dataset, norm, model, method, m.rpat == 1, "best", source,
+            m.data_key, config=configs[m.group_key],
+        )
+        for m in members
+    ]  # fmt: skip
+    names = variants(told)
+    return names, places(((m.group, m.data), m.rpat, names[m.group, m.data]) for m in told)
+
+
+# ----------------------------------------------------------------- where it comes from
+
+
+def stamped(db: sqlite3.Connection | None, rows: Sequence[Row]) -> list[Row]:
+    """Give each row a digest of its runs' uids, their measured weights, and the values."""
+    ids = list(dict.fromkeys([run for row in rows for run in row.runs]))
+    kinds = list(dict.fromkeys([row.checkpoint for row in rows]))
+    known = stamps.sources(db, ids, kinds) if db is not None and ids else {}
+    return [
+        row._replace(stamp=stamps.of([known.get((run, row.checkpoint), run) for run in row.runs],
+                                     [(m, *c) for m in _CELLS if (c := row.cell(m))]))
+        for row in rows
+    ]  # fmt: skip
