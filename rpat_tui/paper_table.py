@@ -184,7 +184,7 @@ def _of_everything(db: sqlite3.Connection | None, ask: Ask) -> tuple[Table, Seed
             checkpoint=checkpoint, select=ask.select,
         )  # fmt: skip
         made = summarise(measured, robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
-        kept = list(made.rows), seeds_of(measured)
+        kept = list(made.rows), seeds_of(measured) if ask.test else {}
     rows, values = kept
     if rows:
         rows = _with_open(
@@ -244,7 +244,7 @@ def _of_suite(
         suite=ask.suite,
         venues=suite.table in (3, 4),
     )
-    return made, seeds_of(measured)
+    return made, seeds_of(measured) if ask.test else {}
 
 
 def _narrowed(

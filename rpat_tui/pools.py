@@ -65,6 +65,9 @@ def rows(
     too little of it is up to date. Rows have their stamps and, unless they were worked out just
     now, no config. `seeds` asks for the values behind the rows.
     """
+    if select.startswith("lex") and checkpoint == "best" and not seeds:
+        which = {"dataset": dataset, "norm": norm, "model": model, "method": method}
+        return _of_lex(db, which, select, robust, paper)
     kinds = (checkpoint,) if checkpoint else CHECKPOINTS
     asked = {kind: measured.kept_as(kind, select) for kind in kinds}
     named = {"dataset": dataset, "norm": norm, "model": model, "method": method}
@@ -100,6 +103,48 @@ def rows(
 
 
 _ORDER = itemgetter(0, 1, 2, 3)
+
+
+def _of_lex(
+    db: sqlite3.Connection, which: Mapping[str, str], select: str, robust: str, paper: bool
+) -> tuple[list[Row], Seeds] | None:
+    """Pool runs at the epochs that `lex` chooses, under the names of the rows of `pgd`.
+
+    A tolerance may be anything, so its rows are not kept. But it chooses among the same runs as
+    `pgd`: their rows are told apart by the same texts and stand in the same places, unless
+    something of theirs is out of date.
+    """
+    filters = {column: value for column, value in which.items() if value}
+    asked = "pgd" + "@val" * select.endswith("@val")
+    with snapshot(db):
+        if not pooled.keeps(db):
+            return None
+        names = {(group, data): rest for group, data, *rest in pooled.names(db, asked, filters)}
+        late = {look for _, look in pooled.unnamed(db, [asked])}
+        out = set(pooled.out_of_date(db))
+        if any(group in out for group, _ in names) or any(
+            tuple(n[0:5]) in late for n in names.values()
+        ):
+            return None
+        found = queries.measurements(
+            db, dataset=which["dataset"], norm=which["norm"], model=which["model"],
+            method=which["method"], checkpoint="best", select=select,
+        )  # fmt: skip
+    pools = {key[:2]: pool for key, pool in compare.pooled(found).items()}
+    if pools.keys() != names.keys():
+        return None
+    answers = compare.answers_of(published.rows()) if paper else {}
+    sets: dict[Look, list[tuple[int, str, str, Row]]] = {}
+    for key, pool in pools.items():
+        *look, half, variant, place = names[key]
+        row = compare.row_of(pool, robust, variant, answers)._replace(pair=half)
+        sets.setdefault(tuple(look), []).append((place, *key, row))
+    made = [
+        entry[3]
+        for look in sorted(sets, key=place_of)
+        for entry in sorted(sets[look], key=itemgetter(0, 1, 2))
+    ]
+    return made, {}
 
 
 class _Reading:

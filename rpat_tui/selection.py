@@ -79,3 +79,22 @@ def choose(epochs: Sequence[Epoch], by: Rule) -> int | None:
         highest = max(e["clean"] for e in near)
         near = [e for e in near if e["clean"] == highest]
     return int(near[0]["epoch"])
+
+
+def front(epochs: Sequence[Epoch]) -> list[tuple[float, int]]:
+    """Return what `lex` chooses as its tolerance grows: down to which PGD accuracy, which epoch.
+
+    With a tolerance that ends between two of them, the upper one's epoch is chosen.
+    """
+    order = sorted(range(len(epochs)), key=lambda i: (-epochs[i]["pgd"], i))
+    found: list[tuple[float, int]] = []
+    best: int | None = None
+    for i in order:
+        clean = epochs[i]["clean"]
+        if best is None or (clean, -i) > (epochs[best]["clean"], -best):
+            best = i
+            pgd, epoch = epochs[i]["pgd"], int(epochs[i]["epoch"])
+            if found and found[-1][0] == pgd:
+                found.pop()
+            found.append((pgd, epoch))
+    return found

@@ -385,44 +385,52 @@ def _heading(row: Row, kept: Collection[str], checkpoints: Collection[str]) -> s
 def _paper_lines(table: Table, entry: _Entry, depth: int, shown: Sequence[str]) -> list[Line]:
     """Return the printed numbers, bold and underlined as among all printed ones, and below them
     the differences."""
-    beside = {g: row for g, (_, row) in entry.rows.items() if row.paper is not None}
-    if not beside:
-        return []
-    cells: dict[str, str] = {}
-    marked: dict[str, Collection[str]] = {}
-    for g, row in beside.items():
-        texts, marks = _printed_texts(row.paper, row.checkpoint, row.robust)
-        cells |= {_key(g, m): texts[m] for m in shown}
-        marked |= {_key(g, m): found for m, found in marks.items() if m in shown}
-    lines = [Line(kind="paper", depth=depth, label="paper", cells=cells, marked=marked)]
-    if any(row.diff for row in beside.values()):
-        diffs = {
-            _key(g, m): _difference(row.diff.get(m) if row.diff else None, table.tolerance)
-            for g, row in beside.items()
-            for m in shown
-        }
-        lines.append(Line(kind="diff", depth=depth, label="difference", cells=diffs))
+    row = entry.lead
+    if not table.columns:
+        lines = [_printed_line(row.paper, row.checkpoint, row.robust, tuple(shown), depth)]
+        diffs = _differences(row, table.tolerance, shown) if row.diff else {}
+    else:
+        beside = {g: row for g, (_, row) in entry.rows.items() if row.paper is not None}
+        if not beside:
+            return []
+        cells: dict[str, str] = {}
+        marked: dict[str, Collection[str]] = {}
+        diffs = {}
+        for g, row in beside.items():
+            line = _printed_line(row.paper, row.checkpoint, row.robust, tuple(shown), depth)
+            cells |= {_key(g, m): text for m, text in line.cells.items()}
+            marked |= {_key(g, m): marks for m, marks in line.marked.items()}
+            texts = _differences(row, table.tolerance, shown)
+            diffs |= {_key(g, m): text for m, text in texts.items()}
+        lines = [line._replace(cells=cells, marked=marked)]
+        diffs = diffs if any(row.diff for row in beside.values()) else {}
+    if diffs:
+        lines.append(Line("diff", depth, "difference", diffs))
     return lines
 
 
+def _differences(row: Row, tolerance: float, shown: Sequence[str]) -> dict[str, str]:
+    found = row.diff or {}
+    return {m: _difference(found[m], tolerance) if m in found else "" for m in shown}
+
+
 @cache
-def _printed_texts(
-    paper: Published | None, checkpoint: str, robust: str
-) -> tuple[Mapping[str, str], Mapping[str, Collection[str]]]:
-    """Return the texts of a printed row, and what is bold or underlined in it."""
-    if paper is None:
-        return {}, {}
+def _printed_line(
+    paper: Published | None, checkpoint: str, robust: str, shown: tuple[str, ...], depth: int
+) -> Line:
+    """Return the line of a printed row: one for all rows of ours that it stands below."""
+    assert paper is not None
     values = printed(paper, checkpoint, robust)
     digits = {"mean": 3, "nrr": 3}
-    texts = {m: DASH if v is None else f"{v:.{digits.get(m, 2)}f}" for m, v in values.items()}
-    if checkpoint != "best":
-        return texts, {}
-    known = {
-        m: _printed_marks(paper.table).get((_identity(paper), m))
-        for m, value in values.items()
-        if value is not None
-    }
-    return texts, {m: marks for m, marks in known.items() if marks}
+    texts = {
+        m: DASH if (v := values[m]) is None else f"{v:.{digits.get(m, 2)}f}" for m in shown
+    }  # fmt: skip
+    marked: dict[str, Collection[str]] = {}
+    for m in shown if checkpoint == "best" else ():
+        marks = _printed_marks(paper.table).get((_identity(paper), m))
+        if marks and values[m] is not None:
+            marked[m] = marks
+    return Line("paper", depth, "paper", texts, marked=marked)
 
 
 def _identity(row: Published) -> tuple[object, ...]:
@@ -455,9 +463,7 @@ def _test_lines(table: Table, entry: _Entry, depth: int, shown: Sequence[str]) -
     return [Line(kind="test", depth=depth, label="p (Holm)", cells=cells)] if cells else []
 
 
-def _difference(value: float | None, tolerance: float) -> str:
-    if value is None:
-        return ""
+def _difference(value: float, tolerance: float) -> str:
     off = verdict(value, tolerance) == "off"
     return f"{round(value, 2) + 0.0:+.2f}{' !' if off else ''}"  # no minus before a zero
 

@@ -25,11 +25,12 @@ tr.paper, tr.diff, tr.test { opacity: .7; font-size: .93em; }
 th.d1 { padding-left: 2rem; } th.d2 { padding-left: 3.4rem; } th.d3 { padding-left: 4.8rem; }
 .notes { margin-top: .6rem; font-size: .9em; opacity: .85; } .notes p { margin: .2rem 0; }
 """
+_SPECIAL = re.compile("[&<>\"']")
 
 
 def write(table: Table, out: TextIO) -> None:
     """Write a whole document."""
-    title = html.escape(table.title or "rpat table")
+    title = _escape(table.title or "rpat table")
     out.write('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n')
     out.write(f"<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n")
     out.write(fragment(table))
@@ -44,12 +45,12 @@ def fragment(table: Table) -> str:
     made = origin(table)
     lines = [f"<!-- {made} -->"] if made else []
     lines += ["<table>"]
-    lines += [f"<caption>{html.escape(page.title)}</caption>"] if page.title else []
+    lines += [f"<caption>{_escape(page.title)}</caption>"] if page.title else []
     lines += ["<thead>", *_header(page), "</thead>"]
     for block in page.blocks:
         lines.append("<tbody>")
         if block.heading:
-            heading = html.escape(block.heading)
+            heading = _escape(block.heading)
             lines.append(
                 f'<tr class="heading"><th colspan="{page.width}" scope="rowgroup">{heading}</th>'
                 "</tr>"
@@ -108,12 +109,11 @@ def _header(page: Page) -> list[str]:
     if page.groups:
         size = len(page.columns) // len(page.groups)
         titles = "".join(
-            f'<th colspan="{size}" scope="colgroup">{html.escape(title)}</th>'
-            for title in page.groups
+            f'<th colspan="{size}" scope="colgroup">{_escape(title)}</th>' for title in page.groups
         )
         lines.append(f"<tr>{'<th></th>' * (1 + page.venues)}{titles}<th></th></tr>")
     names = "".join(
-        f'<th scope="col">{html.escape(t)}</th>' for t in (*(c.title for c in page.columns), "n")
+        f'<th scope="col">{_escape(t)}</th>' for t in (*(c.title for c in page.columns), "n")
     )
     venue = '<th scope="col" class="text">Venue</th>' * page.venues
     return [*lines, f'<tr><th scope="col" class="text">Method</th>{venue}{names}</tr>']
@@ -121,22 +121,29 @@ def _header(page: Page) -> list[str]:
 
 def _line(page: Page, line: Line) -> str:
     depth = f' class="d{line.depth}"' if line.depth else ""
-    label = html.escape(line.label + (f" ({line.variant})" if line.variant else ""))
+    label = _escape(line.label + (f" ({line.variant})" if line.variant else ""))
     label += "".join(f"<sup>({n})</sup>" for n in line.notes)
-    venue = f'<td class="text">{html.escape(line.cells.get("venue", ""))}</td>' * page.venues
-    cells = "".join(f"<td>{_cell(line, column.key)}</td>" for column in page.columns)
+    venue = f'<td class="text">{_escape(line.cells.get("venue", ""))}</td>' * page.venues
+    cells = "".join([f"<td>{_cell(line, column.key)}</td>" for column in page.columns])
     first = f'<th scope="row"{depth}>{label}</th>'
     return f'<tr class="{line.kind}">{first}{venue}{cells}<td>{line.n}</td></tr>'
 
 
 def _cell(line: Line, key: str) -> str:
-    text, marks = html.escape(line.cells.get(key, "")), line.marked.get(key, ())
+    text = _escape(line.cells.get(key, ""))
+    marks = line.marked.get(key)
+    if not marks:
+        return text
     if "underline" in marks:
         text = f"<u>{text}</u>"
     return f"<b>{text}</b>" if "bold" in marks else text
 
 
+def _escape(text: str) -> str:
+    return html.escape(text) if _SPECIAL.search(text) else text
+
+
 def _text(text: str) -> str:
     """Return text with `code` as code."""
-    pieces: Sequence[str] = html.escape(text).split("`")
+    pieces: Sequence[str] = _escape(text).split("`")
     return "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from json.encoder import encode_basestring_ascii as _string
 from typing import Any, TextIO
 
 from rpat.errors import ConfigError
@@ -21,7 +23,7 @@ def write(table: Table, out: TextIO) -> None:
     `provenance` in each row.
     """
     rows = [_row(row, table) for row in table.rows]
-    out.write(indented(rows, nan=False) + "\n")
+    out.write("[\n  " + ",\n  ".join(rows) + "\n]\n" if rows else "[]\n")
 
 
 def read(text: str) -> list[Exported]:
@@ -51,27 +53,51 @@ def _named(row: dict[str, Any]) -> list[str]:
     return [*filter(None, words), *([row["group"][:8]] if row.get("group") else [])]
 
 
-def _row(row: Row, table: Table) -> dict[str, object]:
-    values: dict[str, object] = {key: getattr(row, key) for key in _KEYS}
-    values |= {measure: _measure(row.cell(measure)) for measure in MEASURES}
-    values |= {"variant": row.variant, "group": row.group}
-    values |= {"marks": list(row.marks), "runs": list(row.runs)}
+def _row(row: Row, table: Table) -> str:
+    """Return a row as `indented` would write it inside of a list.
+
+    Written by hand as far as it is the same in each of thousands of rows.
+    """
+    texts = [
+        f'"dataset": {_string(row.dataset)}', f'"source": {_string(row.source)}',
+        f'"norm": {_string(row.norm)}', f'"model": {_string(row.model)}',
+        f'"method": {_string(row.method)}', f'"rpat": {"true" if row.rpat else "false"}',
+        f'"checkpoint": {_string(row.checkpoint)}', f'"robust": {_string(row.robust)}',
+        f'"n": {row.n}', f'"clean": {_measure(row.clean)}', f'"pgd20": {_measure(row.pgd20)}',
+        f'"aa": {_measure(row.aa)}', f'"mean": {_measure(row.mean)}',
+        f'"nrr": {_measure(row.nrr)}', f'"variant": {_string(row.variant)}',
+        f'"group": {_string(row.group)}', f'"marks": {_list(row.marks)}',
+        f'"runs": {_list(row.runs)}',
+    ]  # fmt: skip
+    more: dict[str, object] = {}
     if table.suite:
-        values |= {"label": row.label, "open": dict(row.open)}
+        more |= {"label": row.label, "open": dict(row.open)}
     if table.paper:
-        values |= {"paper": _paper(row), "diff": _diff(row), "verdict": _verdict(row, table)}
+        more |= {"paper": _paper(row), "diff": _diff(row), "verdict": _verdict(row, table)}
     if table.tests:
-        values["tests"] = _tests(row, table)
+        more["tests"] = _tests(row, table)
+    texts += [
+        f'"{key}": {indented(value, nan=False)}'.replace("\n", "\n    ")
+        for key, value in more.items()
+    ]
     if table.asked:
-        stamp = {"asked": table.asked, "sha256": table.stamp, "row": row.stamp}
-        values["provenance"] = stamp
-    return values
+        texts.append(
+            f'"provenance": {{\n      "asked": {_string(table.asked)},\n      '
+            f'"sha256": {_string(table.stamp)},\n      "row": {_string(row.stamp)}\n    }}'
+        )
+    return "{\n    " + ",\n    ".join(texts) + "\n  }"
 
 
-def _measure(cell: Cell | None) -> dict[str, float | None] | None:
+def _measure(cell: Cell | None) -> str:
     if cell is None:
-        return None
-    return {"mean": round(cell.mean, 6), "std": None if cell.std is None else round(cell.std, 6)}
+        return "null"
+    std = "null" if cell.std is None else repr(round(cell.std, 6))
+    return f'{{\n      "mean": {round(cell.mean, 6)!r},\n      "std": {std}\n    }}'
+
+
+def _list(texts: Sequence[str]) -> str:
+    inside = ",\n      ".join([_string(text) for text in texts])
+    return f"[\n      {inside}\n    ]" if texts else "[]"
 
 
 def _paper(row: Row) -> dict[str, object] | None:

@@ -31,6 +31,7 @@ _ESCAPES = {
     "◌": r"$\circ$",
 }
 _TRANSLATED = str.maketrans(_ESCAPES)
+_RARE = re.compile("[" + re.escape("".join(_ESCAPES.keys() - {"±", "\N{EN DASH}"})) + "`]")
 _BEGIN = r"""\documentclass{article}
 \usepackage[a4paper,landscape,margin=12mm]{geometry}
 \usepackage{booktabs,graphicx}
@@ -159,9 +160,9 @@ def _plain(text: str) -> str:
 
 def escape(text: str) -> str:
     """Return text that LaTeX prints as it is; `code` becomes typewriter."""
+    if not _RARE.search(text):  # as are most cells, of which there are thousands
+        return text.replace("±", _ESCAPES["±"]).replace("\N{EN DASH}", "--")
     plain = text.translate(_TRANSLATED)
-    if "`" not in plain:
-        return plain
     return re.sub(r"`([^`]*)`", lambda found: rf"\texttt{{{found[1]}}}", plain)
 
 

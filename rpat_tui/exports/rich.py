@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, TextIO
 
@@ -33,18 +33,29 @@ _IN_ASCII = str.maketrans(
     | {raised: str(i) for i, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
 )
 """What an output that shows only ASCII gets, one character each, so that columns stay."""
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A header of one line or two, and how texts stand in it: in characters."""
+    """A header of one line or two, and how texts stand in it: in characters.
+
+    `known` are texts that were padded before.
+    """
 
     header: str
     room: int
     """To the left of the decimal point, with the gap before it."""
     width: int
     spread: str
+    known: dict[str, str] = field(default_factory=dict)
+
+    def padded(self, text: str) -> str:
+        """Return a text that fits, as wide as the column with the gap before it."""
+        if (found := self.known.get(text)) is None:
+            found = self.known[text] = self.fit(text).ljust(self.width + _GAP - 1)
+        return found
 
     def fit(self, text: str) -> str:
         """Pad a text, gap included, so that the points of a column stand below each other."""
@@ -109,7 +120,7 @@ def _parts(table: Table, width: int, *, all_columns: bool = False) -> list[Rende
     if not table.rows:
         return [Text(NO_RUN)]
     page = lay_out(table)
-    longest = max(len("".join(_name(line))) for block in page.blocks for line in block.lines)
+    longest = max([_length(line) for block in page.blocks for line in block.lines])
     columns, left_out = _columns(page, width, all_columns, longest)
     if page.groups and left_out:
         return _parts(replace(table, columns=()), width)
@@ -140,7 +151,7 @@ def _columns(
     columns: dict[str, _Column] = {}
     names = [*["venue"] * page.venues, *(column.key for column in page.columns), "n"]
     label = max(_LABEL, min(longest, _WIDEST_LABEL))
-    lines = [line for block in page.blocks for line in block.lines]
+    lines = list({id(line): line for block in page.blocks for line in block.lines}.values())
     for spread, least in ((" ± ", label), ("±", _LABEL)):
         columns = {name: _column(page, lines, name, spread) for name in names}
         if _total(columns) + least <= width:
@@ -194,6 +205,13 @@ def _name(line: Line) -> tuple[str, str]:
     """Return the first column's text on one line: the label, and what is dim beside it."""
     notes = "".join([f" {_raised(number)}" for number in line.notes])
     return "  " * line.depth + line.label, notes + (f"  {line.variant}" if line.variant else "")
+
+
+def _length(line: Line) -> int:
+    """Return how long the first column's text is."""
+    notes = sum([len(str(number)) + 1 for number in line.notes]) if line.notes else 0
+    variant = len(line.variant) + 2 if line.variant else 0
+    return 2 * line.depth + len(line.label) + notes + variant
 
 
 def _label(line: Line, width: int) -> Text:
@@ -258,7 +276,9 @@ class _Notes:
         pens = Pens(console)
         dim, width = pens["dim",], console.width
         for note in self.notes:
-            if note.isprintable() and cell_len(note) <= width:
+            bare = note.lstrip(_RAISED)
+            cells = len(note) if bare.isascii() else cell_len(note)
+            if cells <= width and bare.isprintable():
                 yield dim.draw(note) + "\n"
                 continue
             for line in Text(printable(note), style="dim").wrap(console, width):
@@ -316,11 +336,15 @@ class _Lines:
 
         pens = Pens(console)
         dim = pens["dim",]
+        known: dict[int, str] = {}
         for line in self.lines:
+            if line.kind == "paper" and id(line) in known:  # one for all of the same method
+                yield known[id(line)]
+                continue
             kind = (_STYLES[line.kind],) if _STYLES[line.kind] else ()
             label, beside = _name(line)
-            ascii_only = (label + beside).isascii()
-            room = self.label - (len if ascii_only else cell_len)(label + beside)
+            plain = (label + line.variant).isascii()  # raised numbers are as wide as others
+            room = self.label - (len if plain else cell_len)(label + beside)
             below: Sequence[str] = ()
             if room < 0 and line.variant and line.variant.isascii():
                 beside = beside.removesuffix(f"  {line.variant}")
@@ -331,7 +355,9 @@ class _Lines:
                 first = pens[kind].draw(label) + dim.draw(beside + " " * room)
             else:
                 first, below = self._laid_out(line, pens)
-            yield first + self._cells(line, pens, kind) + "\n"
+            text = first + self._cells(line, pens, kind) + "\n"
+            known[id(line)] = text
+            yield text
             for text in below:
                 yield text + "\n"
 
@@ -346,7 +372,7 @@ class _Lines:
         marked, pen = line.marked, pens[kind]
         if not marked:
             parts = [
-                column.fit(_text(line, name)).ljust(column.width + _GAP - 1)
+                column.padded(line.n if name == "n" else line.cells.get(name, ""))
                 for name, column in self.columns.items()
             ]
             return pen.draw((" " + " ".join(parts)).rstrip())

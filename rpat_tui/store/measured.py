@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rpat_tui import selection
@@ -25,7 +26,11 @@ Json = dict[str, Any]
 
 CHECKPOINTS = ("best", "final")
 RULES = tuple(f"{name}{split}" for name in ("pgd", "mean", "nrr", "last") for split in ("", "@val"))
-"""Rules for the best epoch whose outcome is kept; `lex` has a tolerance that may be anything."""
+"""Rules for the best epoch whose outcome is kept.
+
+`lex` has a tolerance that may be anything: in the place of its outcome the epochs are kept that it
+may choose (`fronts`), each with what it is chosen from on.
+"""
 AT_ONCE = 50
 """Runs whose numbers are kept in one transaction."""
 
@@ -118,6 +123,8 @@ class _Question:
         self.clause, self.narrow = f"p.kind = 'train' and p.archived = 0{clause}", bool(clause)
         keeps = "select 1 from sqlite_master where name = 'reported'"
         self.keeps = db.execute(keeps).fetchone() is not None  # a read-only home may be older
+        keeps = "select 1 from sqlite_master where name = 'fronts'"
+        self.keeps_fronts = db.execute(keeps).fetchone() is not None
         self.suspicious = _suspicions(db)
         self.configs = self._configs()
 
@@ -128,9 +135,12 @@ class _Question:
         """
         asked = _asked(rule) if rule else checkpoint
         chosen = chosen or (_chosen(rule) if rule else "")
-        if not (self.keeps and asked in (*CHECKPOINTS, *RULES)):
+        if rule and asked.startswith("lex") and self.keeps_fronts:
+            rows = self._chosen_from_fronts(rule)
+        elif self.keeps and asked in (*CHECKPOINTS, *RULES):
+            rows = self._kept(asked)
+        else:
             return self._made(self._fresh(asked, rule), checkpoint, chosen)
-        rows = self._kept(asked)
         if self.db.execute("select 1 from stale limit 1").fetchone():
             rows = [*rows, *self._fresh(asked, rule, "p.n in (select run from stale)")]
             rows.sort(key=lambda row: row[0])
@@ -143,6 +153,25 @@ class _Question:
             f"where {self.clause} and p.n not in (select run from stale) order by p.n",
             [asked, *self.bound],
         )
+
+    def _chosen_from_fronts(self, rule: Rule) -> Iterable[tuple[Any, ...]]:
+        """Return rows like the kept ones at the epochs that `lex` chooses.
+
+        That is the epoch of a front with the lowest PGD accuracy within the tolerance.
+        """
+        rows = self.db.execute(
+            f"select {_RUN}, f.clean, f.pgd20, f.aa, f.marks, f.epoch, f.steps "
+            "from runs p cross join fronts f on f.split = ? and f.run = p.n and f.pgd = ("
+            "select min(g.pgd) from fronts g "
+            "where g.split = f.split and g.run = p.n and g.pgd >= g.top - ?) "
+            f"where f.found and {self.clause} and p.n not in (select run from stale) order by p.n",
+            [rule.split, rule.tolerance, *self.bound],
+        )
+        for *row, marks, epoch, steps in rows:
+            if steps is not None:
+                why = _not_kept(row[1], epoch, steps)
+                marks = f"{marks}\n{why}" if marks else why
+            yield (*row, marks)
 
     def _fresh(self, asked: str, rule: Rule | None, which: str = "1") -> list[tuple[Any, ...]]:
         """Work out runs whose numbers are not kept, as rows like the kept ones."""
@@ -251,11 +280,14 @@ def _keep_some(db: sqlite3.Connection) -> None:
     some = f"p.n in ({', '.join(map(str, numbers))})"
     rules = [selection.rule(name) for name in RULES]
     _let_pool_anew(db, some)
+    fronts: list[tuple[Any, ...]] = []
     made = [
         (r.run, r.asked, r.clean, r.pgd20, r.aa, "\n".join(r.marks))
-        for r in _reports(db, f"p.kind = 'train' and {some}", [], rules)
+        for r in _reports(db, f"p.kind = 'train' and {some}", [], rules, fronts=fronts)
     ]
-    db.executemany("delete from reported where run = ?", [(n,) for n in numbers])
+    for table in ("reported", "fronts"):
+        db.executemany(f"delete from {table} where run = ?", [(n,) for n in numbers])
+    db.executemany("insert into fronts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", fronts)
     db.executemany("insert into reported values (?, ?, ?, ?, ?, ?)", made)
     _let_pool_anew(db, some)
     _keep_configs(db, some)
@@ -306,10 +338,11 @@ def _reports(
     bound: Sequence[str],
     rules: Sequence[Rule],
     only: str = "",
+    fronts: list[tuple[Any, ...]] | None = None,
 ) -> Iterator[_Report]:
     """Return what is reported of the runs of a clause, at both checkpoints and by each rule.
 
-    `only` is the one that is asked for, '' all.
+    `only` is the one that is asked for, '' all; `fronts` takes the rows of the table of that name.
     """
     rows = _rows(db, f"{_MEASURED} and {clause} order by p.n, e.t, e.id", bound)
     groups: dict[tuple[int, str], list[Json]] = {}
@@ -319,7 +352,7 @@ def _reports(
         if kind in CHECKPOINTS and only in ("", kind):
             yield _report(n, kind, _of_the_run(found))
     if rules:
-        yield from _selected(db, rules, clause, bound, rows)
+        yield from _selected(db, rules, clause, bound, rows, fronts)
 
 
 def _of_the_run(rows: list[Json]) -> list[Json]:
@@ -358,6 +391,7 @@ def _selected(
     clause: str,
     bound: Sequence[str],
     rows: list[Json],
+    fronts: list[tuple[Any, ...]] | None,
 ) -> Iterator[_Report]:
     """Return each finished run at the epoch that a rule calls best.
 
@@ -380,21 +414,63 @@ def _selected(
         network = reported_network(config["wrappers"])
         numbers = {s: epoch_numbers(db, run["n"], network, s) for s in ("test", "val")}
         tested = {e["epoch"]: e for e in numbers["test"]}
+        kept = {e: at[key] for e in tested.keys() | {e["epoch"] for e in numbers["val"]}
+                if (key := (run["n"], network, e)) in at}  # fmt: skip
+        of_epoch = partial(_at_epoch, run, config["eval"]["selection_steps"], kept, tested)
         for rule in rules:
             best = selection.choose(numbers[rule.split], rule)
-            if best is None:
+            known = None if best is None else of_epoch(best)
+            if best is None or known is None:
                 continue
-            if found := at.get((run["n"], network, best)):
-                known = _report(run["n"], _asked(rule), _of_the_run(found))
-                marks = tuple(m for m in known.marks if not m.startswith("best selected"))
-                yield _Report(known.run, known.asked, known.clean, known.pgd20, known.aa, marks)
-            elif best in tested:
-                why = (
-                    f"{run['id']}: weights of epoch {best} were not kept: "
-                    f"PGD-{config['eval']['selection_steps']} of that epoch, no AA"
-                )
-                clean, pgd = tested[best]["clean"], tested[best]["pgd"]
-                yield _Report(run["n"], _asked(rule), clean, pgd, None, (*_origin(run), why))
+            report, steps = known
+            why = () if steps is None else (_not_kept(run["id"], best, steps),)
+            yield replace(report, asked=_asked(rule), marks=(*report.marks, *why))
+        if fronts is not None:
+            for split in numbers:
+                fronts += _front(run["n"], split, numbers[split], of_epoch)
+
+
+_AtEpoch = tuple[_Report, int | None] | None
+"""What is reported at an epoch, and where its weights were not kept the steps of its attack."""
+
+
+def _at_epoch(
+    run: Json,
+    steps: int,
+    kept: Mapping[int, list[Json]],
+    tested: Mapping[int, Json],
+    epoch: int,
+) -> _AtEpoch:
+    if found := kept.get(epoch):
+        known = _report(run["n"], "", _of_the_run(found))
+        marks = tuple(m for m in known.marks if not m.startswith("best selected"))
+        return replace(known, marks=marks), None
+    if epoch not in tested:
+        return None
+    clean, pgd = tested[epoch]["clean"], tested[epoch]["pgd"]
+    return _Report(run["n"], "", clean, pgd, None, tuple(_origin(run))), steps
+
+
+def _not_kept(run: str, epoch: int, steps: int) -> str:
+    return f"{run}: weights of epoch {epoch} were not kept: PGD-{steps} of that epoch, no AA"
+
+
+def _front(
+    n: int,
+    split: str,
+    numbers: Sequence[selection.Epoch],
+    of_epoch: Callable[[int], _AtEpoch],
+) -> Iterator[tuple[Any, ...]]:
+    """Yield a row for each epoch that `lex` may choose, with the PGD accuracy it is chosen from."""
+    for pgd, epoch in selection.front(numbers):
+        known = of_epoch(epoch)
+        if known is None:
+            numbers_of: tuple[Any, ...] = (0, None, None, None, None, "")
+        else:
+            report, steps = known
+            marks = "\n".join(report.marks)
+            numbers_of = (1, report.clean, report.pgd20, report.aa, steps, marks)
+        yield (split, n, pgd, max(e["pgd"] for e in numbers), epoch, *numbers_of)
 
 
 def epoch_numbers(db: sqlite3.Connection, n: int, network: str, split: str) -> list[Json]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rpat_tui.store.flat import FlatConfig
 
@@ -108,6 +108,18 @@ def read(
     clause = "".join(f" and {column} = ?" for column in filters)
     return db.execute(
         f"select {columns} from pooled where asked = ?{clause}", [asked, *filters.values()]
+    )
+
+
+def names(
+    db: sqlite3.Connection, asked: str, filters: Mapping[str, str]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield group, images, the five of `Look`, `pair`, variant and place of kept rows."""
+    clause = "".join(f" and {column} = ?" for column in filters)
+    return db.execute(
+        "select group_key, data_key, dataset, source, norm, model, method, pair, variant, place "
+        f"from pooled where asked = ?{clause}",
+        [asked, *filters.values()],
     )
 
 
