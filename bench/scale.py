@@ -5,8 +5,9 @@
 Builds that home with ten metrics of that many points a run and four evaluations a run, three
 seeds to a config of its own (rows are inserted directly: there are no journals), then times
 commands, each as a fresh process beside `python -c pass` in turn, and the queries of the
-interface in process. Prints a Markdown table. The worker's lock is held meanwhile, as while runs
-go on: commands only read.
+interface in process, and every kind of table in every format, from the question to its last byte
+(`--tables` times those alone). Prints Markdown tables. The worker's lock is held meanwhile, as
+while runs go on: commands only read.
 """
 
 from __future__ import annotations
@@ -30,15 +31,29 @@ import window as windows
 from store import environment
 
 from rpat.rundir import RunDir, read_json, write_json
-from rpat_tui import exports, pools
-from rpat_tui.compare import summarise
+from rpat_tui import exports, paper_table, pools
 from rpat_tui.home import Home
 from rpat_tui.launch.locks import held
 from rpat_tui.store import db as database
+from rpat_tui.paper_table import Ask
 from rpat_tui.store import queries, window
-from rpat_tui.table import Table
 
-BUDGETS = {"runs window": 10, "paper table": 150, "8x2 curves": 10, "rpat --help": 150}
+TABLES = {
+    "one data set": Ask(dataset="cifar100"),
+    "everything": Ask(),
+    "the same, `--paper`": Ask(paper=True),
+    "`--checkpoint final`": Ask(checkpoint="final"),
+    "`--checkpoint ''`": Ask(checkpoint=""),
+    "`--robust pgd20`": Ask(robust="pgd20"),
+    "`--layout paper`": Ask(layout="paper"),
+    "`--select nrr`": Ask(select="nrr"),
+    "`--select lex:0.5`": Ask(select="lex:0.5"),
+    "`--test`": Ask(test=True),
+    "`--suite table1 --paper`": Ask(suite="table1", paper=True),
+    "`--suite table3 --test`": Ask(suite="table3", test=True),
+}
+"""What `rpat table` is asked among all runs."""
+BUDGETS = {"runs window": 10, "table": 150, "8x2 curves": 10, "rpat --help": 150}
 """Milliseconds."""
 
 
@@ -96,6 +111,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=107)
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--keep", type=Path, help="a folder to build in, or to use again")
+    parser.add_argument("--tables", action="store_true", help="time tables alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Home(options.keep or Path(folder) / "home")
@@ -143,11 +159,6 @@ def reads(db: sqlite3.Connection, runs: int) -> dict[str, tuple[str, Callable[[]
             for name in ("test/clean_acc", "test/pgd_acc")
         ]
 
-    def table(paper: bool = False, select: str = "", **which: str) -> Table:
-        read = queries.measurements(db, checkpoint="best", select=select, **which)
-        return summarise(read, paper=paper)
-
-    everything = table()
     return {
         "60 rows of a known order": ("runs window",
             lambda: window.lines(db, pgd, known[middle : middle + 60])),
@@ -155,18 +166,6 @@ def reads(db: sqlite3.Connection, runs: int) -> dict[str, tuple[str, Callable[[]
         "60 rows by PGD": ("runs window", lambda: window.window(db, pgd, middle, 60)),
         "60 rows by PGD, `method:mart pgd>50`": ("runs window", lambda: window.window(
             db, window.Query(where="method:mart pgd>50", sort="pgd"), 100, 60)),
-        "table of one data set": ("paper table", lambda: table(dataset="cifar100")),
-        "table of everything, read": ("paper table",
-            lambda: queries.measurements(db, checkpoint="best")),
-        "table of everything": ("paper table", table),
-        "the same with --paper": ("paper table", lambda: table(paper=True)),
-        "the same with --select nrr": ("paper table", lambda: table(select="nrr")),
-        "the same with --select lex:0.5": ("paper table", lambda: table(select="lex:0.5")),
-        **{
-            f"everything as {name}": ("",
-                lambda name=name: exports.get(name).write(everything, io.StringIO()))
-            for name in exports.names()
-        },
         "8 runs x 2 curves, whole": ("8x2 curves", curves),
     }  # fmt: skip
 
@@ -197,8 +196,38 @@ def medians(times: list[tuple[float, float]]) -> tuple[float, float]:
     return wall, cpu
 
 
+def print_tables(home: Home, repeat: int) -> None:
+    """Print how long each kind of table takes in each format: reading, making, writing."""
+    from scipy.special import stdtr  # start-up of those with tests
+
+    assert stdtr(3.0, 0.0) == 0.5
+    times: dict[tuple[str, str], list[float]] = {}
+    rows: dict[str, int] = {}
+    with database.opened_readonly(home) as db:
+        db.execute("pragma cache_size = -65536")
+        for turn in range(repeat + 1):
+            for kind, ask in TABLES.items():
+                for name in exports.names():
+                    cpu = time.process_time()
+                    made = paper_table.build(db, ask, stamp=bool(ask.suite) or name != "rich")
+                    exports.write(name, made, io.StringIO())
+                    if turn:  # the first one warms the cache
+                        times.setdefault((kind, name), []).append(time.process_time() - cpu)
+                    rows[kind] = len(made.rows)
+    print(f"CPU ms from the question to the last byte, in process; budget {BUDGETS['table']} ms\n")
+    print(f"| table | rows | {' | '.join(exports.names())} |")
+    print("| :-- | --: |" + " --: |" * len(exports.names()))
+    for kind in TABLES:
+        taken = [statistics.median(times[kind, name]) * 1e3 for name in exports.names()]
+        print(f"| {kind} | {rows[kind]:,} | {' | '.join(f'{ms:.0f}' for ms in taken)} |")
+    print()
+
+
 def report(home: Home, options: argparse.Namespace) -> None:
     """Print what was measured."""
+    if options.tables:
+        print_tables(home, options.repeat)
+        return
     env = {**environment(home.path), "COLUMNS": "160"}
     times = measure(commands(home, options.runs), env, options.repeat)
     bare = medians(times["python -c pass"])[1]
@@ -230,6 +259,8 @@ def report(home: Home, options: argparse.Namespace) -> None:
         wall, cpu = medians(taken)
         budget = BUDGETS.get(questions[name][0], "")
         print(f"| {name}, in process | {cpu:.1f} | {wall:.1f} | | {budget} |")
+    print()
+    print_tables(home, options.repeat)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def rows(
     named = {"dataset": dataset, "norm": norm, "model": model, "method": method}
     filters = {column: value for column, value in named.items() if value}
     with snapshot(db):
-        if not all(asked.values()) or not pooled.keeps(db):
+        if not all(asked.values()) or not pooled.may_be_read(db):
             return None
         out = pooled.out_of_date(db)
         if len(out) > MOST:
@@ -88,6 +88,8 @@ def rows(
                 db, dataset=dataset, norm=norm, model=model, method=method,
                 checkpoint=checkpoint, select=select, groups=out,
             )  # fmt: skip
+            if _mixed(fresh):
+                return None
             reading.work_out(db, fresh)
         for _, look in pooled.unnamed(db, list(asked.values())):
             if look in reading.sets:
@@ -117,7 +119,7 @@ def _of_lex(
     filters = {column: value for column, value in which.items() if value}
     asked = "pgd" + "@val" * select.endswith("@val")
     with snapshot(db):
-        if not pooled.keeps(db):
+        if not pooled.may_be_read(db):
             return None
         names = {(group, data): rest for group, data, *rest in pooled.names(db, asked, filters)}
         late = {look for _, look in pooled.unnamed(db, [asked])}
@@ -284,18 +286,32 @@ def keep(db: sqlite3.Connection, *, until: float = float("inf")) -> bool:
 def _pool(db: sqlite3.Connection, groups: Sequence[str]) -> None:
     """Keep the rows of groups; the caller holds a transaction."""
     made: list[Pooled] = []
-    mixed: set[str] = set()
+    all_of_them: list[Measurement] = []
     for asked, found in measured.by_every_rule(db, groups):
+        all_of_them += found
         pools = compare.pooled(found)
         of_basis = {
             robust: stamped(db, [compare.row_of(pool, robust) for pool in pools.values()])
             for robust in compare.BASES
         }
         for pool, aa, pgd20 in zip(pools.values(), *of_basis.values(), strict=True):
-            if len({(m[3:8], m.source) for m in pool}) > 1:
-                mixed.add(aa.group)  # runs of one config in different places of a table
             made.append(_kept(asked, pool, aa, pgd20))
+    mixed = _mixed(all_of_them)
     pooled.renew(db, groups, [row for row in made if row.group_key not in mixed], mixed)
+
+
+def _mixed(found: Iterable[Measurement]) -> set[str]:
+    """Return the groups whose runs belong into different places of a table.
+
+    Equal configs do not; but the database is a file that anybody may have written to.
+    """
+    known: dict[str, tuple[object, ...]] = {}
+    return {
+        m.group
+        for m in found
+        for place in [(m.dataset, m.source, m.norm, m.model, m.method, m.rpat)]
+        if known.setdefault(m.group, place) != place
+    }
 
 
 def _kept(asked: str, pool: Sequence[Measurement], aa: Row, pgd20: Row) -> Pooled:

@@ -79,10 +79,15 @@ class Member(NamedTuple):
     place: int
 
 
-def keeps(db: sqlite3.Connection) -> bool:
-    """Return whether rows are kept here; the database of a read-only home may be older."""
-    found = db.execute("select 1 from sqlite_master where name = 'pooled'").fetchone()
-    return found is not None
+def may_be_read(db: sqlite3.Connection) -> bool:
+    """Return whether kept rows count at all.
+
+    The database of a read-only home may be older; and where runs of one config belong into
+    different places of a table, its rows have to be seen together.
+    """
+    if not db.execute("select 1 from sqlite_master where name = 'pooled'").fetchone():
+        return False
+    return db.execute("select 1 from stale_pools where mixed limit 1").fetchone() is None
 
 
 def out_of_date(db: sqlite3.Connection) -> list[str]:
@@ -129,7 +134,15 @@ def configs(db: sqlite3.Connection, groups: Sequence[str]) -> dict[str, FlatConf
     rows = db.execute(
         f"select group_key, lines from flat_configs where group_key in ({marks})", list(groups)
     )
-    return {group: FlatConfig(lines) for group, lines in rows}
+    found = {group: FlatConfig(lines) for group, lines in rows}
+    for group in groups:
+        if group not in found:  # dropped with another run's config; kept again with the next run
+            (config,) = db.execute(
+                "select config from runs where group_key = ? and kind = 'train' order by n limit 1",
+                (group,),
+            ).fetchone()
+            found[group] = FlatConfig(json=config)
+    return found
 
 
 # ----------------------------------------------------------------- writing
