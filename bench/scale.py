@@ -34,8 +34,8 @@ from rpat.rundir import RunDir, read_json, write_json
 from rpat_tui import exports, paper_table, pools
 from rpat_tui.home import Home
 from rpat_tui.launch.locks import held
-from rpat_tui.store import db as database
 from rpat_tui.paper_table import Ask
+from rpat_tui.store import db as database
 from rpat_tui.store import queries, window
 
 TABLES = {

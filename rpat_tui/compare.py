@@ -93,30 +93,28 @@ def emphasis(table: Table) -> dict[tuple[int, str], set[str]]:
     improved. PGD-20 and the final checkpoint take part in neither.
     """
     marked: dict[tuple[int, str], set[str]] = defaultdict(set)
-    blocks: dict[object, list[tuple[int, Row]]] = defaultdict(list)
-    halves: dict[object, tuple[list[tuple[int, Row]], list[Row]]] = defaultdict(lambda: ([], []))
+    blocks: dict[object, list[int]] = {}
+    halves: dict[object, tuple[list[int], list[int]]] = {}
+    place = attrgetter("dataset", "source", "norm", "model")
     for i, row in enumerate(table.rows):
         if row.checkpoint != "best":
             continue
-        blocks[row.dataset, row.source, row.norm, row.model].append((i, row))
-        bases, improved = halves[but_for_rpat(row)]
-        if row.rpat:
-            improved.append(row)
-        else:
-            bases.append((i, row))
+        blocks.setdefault(place(row), []).append(i)
+        halves.setdefault(but_for_rpat(row), ([], []))[row.rpat].append(i)
     pairs = [(bases, improved) for bases, improved in halves.values() if bases and improved]
     for measure in EMPHASISED:
-        of = attrgetter(measure)
+        cells = map(attrgetter(measure), table.rows)
+        means = [None if cell is None else cell.mean for cell in cells]
         for rivals in blocks.values():
-            values = [(cell.mean, i) for i, row in rivals if (cell := of(row)) is not None]
-            top = max(values, default=(0.0, 0))[0]
-            for mean, i in values if len(values) > 1 else ():
+            known = [(mean, i) for i in rivals if (mean := means[i]) is not None]
+            top = max(known, default=(0.0, 0))[0]
+            for mean, i in known if len(known) > 1 else ():
                 if mean == top:
                     marked[i, measure].add("bold")
         for bases, improved in pairs:
-            with_rpat = [cell.mean for row in improved if (cell := of(row)) is not None]
-            for i, row in bases if with_rpat else ():
-                if (cell := of(row)) is not None and max(with_rpat) <= cell.mean:
+            with_rpat = [mean for i in improved if (mean := means[i]) is not None]
+            for i in bases if with_rpat else ():
+                if (own := means[i]) is not None and max(with_rpat) <= own:
                     marked[i, measure].add("underline")
     return dict(marked)
 

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING, TextIO
 
 from rpat_tui.exports._layout import NO_RUN, Block, Line, Page, lay_out
@@ -182,18 +183,20 @@ def _column(page: Page, lines: Sequence[Line], name: str, spread: str) -> _Colum
     """Measure a column; a long difference may reach one character into the gap before it."""
     titles = {column.key: column.title for column in page.columns} | {"n": "n", "venue": "Venue"}
     header = titles[name].replace(" (", "\n(")
-    texts = [line.n if name == "n" else line.cells.get(name, "") for line in lines]
-    if spread != " ± ":
-        texts = [text.replace(" ± ", spread) for text in texts]
-    points = [text.find(".") for text in texts]
-    right = max([len(t) - p for t, p in zip(texts, points, strict=True) if p >= 0], default=0)
-    left = max(
-        [
-            (p if p >= 0 else len(t)) - (line.kind == "diff")
-            for t, p, line in zip(texts, points, lines, strict=True)
+    left = right = 0
+    for diffs in (False, True):
+        texts = [
+            line.n if name == "n" else line.cells.get(name, "")
+            for line in lines
+            if (line.kind == "diff") is diffs
         ]
-    )
-    width = max(max(left, 0) + right, *map(len, header.split("\n")), 1)
+        texts = list(map(str.replace, texts, repeat(" ± "), repeat(spread)))
+        points = list(map(str.find, texts, repeat(".")))
+        for text in [t for t, p in zip(texts, points, strict=True) if p < 0]:
+            left = max(left, len(text) - diffs)
+        left = max(left, max(points, default=0) - diffs)
+        right = max([right, *[len(t) - p for t, p in zip(texts, points, strict=True) if p >= 0]])
+    width = max(left + right, *map(len, header.split("\n")), 1)
     return _Column(header, width - right + _GAP - 1, width, spread)
 
 
