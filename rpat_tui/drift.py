@@ -58,8 +58,17 @@ def verify(
         raise ConfigError(f"--verify {file}: its name ends with none of {', '.join(ENDINGS)}")
     try:
         text = file.expanduser().read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--verify {file}: {error}") from None
+    except FileNotFoundError:
+        raise ConfigError(
+            f"--verify {file}: there is no such file; write one with "
+            f"rpat table --format {name} > {file}"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"--verify {file}: {error.strerror}; name a file that can be read"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"--verify {file}: this is no text in UTF-8") from None
     form: Any = importlib.import_module(f"{exports.__name__}.{name}")
     found: list[Exported] = form.read(text)
     if not found:
