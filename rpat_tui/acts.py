@@ -73,7 +73,7 @@ def _cannot_requeue(row: Row) -> str:
     if row["state"] in ("failed", "stopped"):
         return f"{row['id']} is archived: rpat unarchive {row['id']} first" * bool(row["archived"])
     if row["state"] == "paused":
-        return f"{row['id']} is paused: p resumes it"
+        return f"{row['id']} is paused: pause / resume lets it go on"
     return f"{row['id']} is {row['state']}: only failed and stopped runs are queued again"
 
 
@@ -90,7 +90,11 @@ def _cannot_leave(row: Row) -> str:
 
 
 def _cannot_archive(row: Row) -> str:
-    return f"{row['id']} is archived: u brings it back" if row["archived"] else _cannot_leave(row)
+    return (
+        f"{row['id']} is archived: undo archive brings it back"
+        if row["archived"]
+        else _cannot_leave(row)
+    )
 
 
 def _is_not_archived(row: Row) -> str:

@@ -262,3 +262,15 @@ def test_sentences_name_the_keys_in_force(tmp_path: Path) -> None:
         await until(pilot, lambda: "f6          dry run" in seen(app))
 
     driven(home, drive, keymap={"runs.compose": "N", "compose.plan": "f6"})
+
+
+def test_no_reason_names_a_key_since_keys_can_be_others() -> None:
+    rows = [
+        {"id": "r0001", "state": state, "archived": archived}
+        for state in ("queued", "starting", "running", "pausing", "paused", "done", "failed")
+        for archived in (0, 1)
+    ]
+    reasons = {act.refuse(row) for act in ACTS.values() for row in rows}
+    assert "r0001 is paused: pause / resume lets it go on" in reasons
+    keys = {act.key for act in ACTS.values()}
+    assert not [reason for reason in reasons if keys & set(reason.replace("/", "").split())]
