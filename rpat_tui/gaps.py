@@ -151,7 +151,8 @@ def _words(task: Task) -> str:
     attacks = ", ".join(_NAMES.get(attack, attack) for attack in task.attacks)
     if task.do == "train":
         return f"train {row}" + f", then {attacks}" * ("aa" in task.attacks)
-    where = run["id"] if run else ""
+    asked = task.asked if task.do == "ask" else run
+    where = asked["id"] if asked else ""
     return f"{attacks} on {where}, {row}" + ", once it is done" * (task.do == "ask")
 
 

@@ -11,7 +11,7 @@ import itertools
 import re
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rpat.config import DATASETS, RunConfig
@@ -66,6 +66,7 @@ class Standing:
     """Where the numbers of a want stand; `run` is what stands for it, with its state.
 
     `states` and `why` are by attack; `why` says of a hole what there is instead of a number.
+    `again` is an open run of the same experiment beside one that is done: its weights may be gone.
     """
 
     want: Want
@@ -73,7 +74,8 @@ class Standing:
     states: Mapping[str, str] = field(default_factory=dict)
     why: Mapping[str, str] = field(default_factory=dict)
     jobs: tuple[int, ...] = ()
-    """The numbers of open evaluations of the run."""
+    """The numbers of open evaluations of the run, and of the one that trains it again."""
+    again: Mapping[str, Any] | None = None
 
     def state(self, measure: str) -> str:
         """Return where one measure stands."""
@@ -93,6 +95,12 @@ class Task:
     standing: Standing
     attacks: tuple[str, ...]
     checkpoints: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> Mapping[str, Any] | None:
+        """The open run that is asked for more."""
+        run, again = self.standing.run, self.standing.again
+        return again if run is not None and run["state"] == "done" else run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +137,14 @@ def look(db: sqlite3.Connection | None, wants: Sequence[Want]) -> list[Standing]
     keys = [[config.fingerprint() for config in want.configs] for want in wants]
     found = queries.by_fingerprint(db, list(dict.fromkeys(itertools.chain(*keys))))
     runs = [_stands(some, found) for some in keys]
-    numbers = list({run["n"] for run in runs if run is not None})
+    newer = queries.open_by_fingerprint(db, list(found))
+    agains = [
+        next((newer[key] for key in some if key in newer), None)
+        if run is not None and run["state"] == "done"
+        else None
+        for some, run in zip(keys, runs, strict=True)
+    ]
+    numbers = list({run["n"] for run in (*runs, *agains) if run is not None})
     measured = {
         (m.run, m.checkpoint): m
         for m in (queries.measurements(db, numbers=numbers) if numbers else [])
@@ -140,14 +155,36 @@ def look(db: sqlite3.Connection | None, wants: Sequence[Want]) -> list[Standing]
     ends = pace.endings(db, numbers)
     due = {n for n, *_ in queries.due(db)}
     made = []
-    for want, run in zip(wants, runs, strict=True):
+    for want, run, again in zip(wants, runs, agains, strict=True):
         coming: set[str] = set()
         if run is not None:
             over = run["state"] == "done"
             coming = ({"aa"} if run["n"] in due else set()) if over else ends.get(run["n"], set())
         about = waiting.get(run["id"], []) if run is not None else []
-        made.append(_standing(want, run, measured, about, coming))
+        standing = _standing(want, run, measured, about, coming)
+        if again is not None and standing.holes:
+            about = waiting.get(again["id"], [])
+            other = _standing(want, again, {}, about, ends.get(again["n"], set()))
+            standing = _with_again(standing, other)
+        made.append(standing)
     return made
+
+
+def _with_again(standing: Standing, other: Standing) -> Standing:
+    """Let the holes of a run that is done be where an open run of the same experiment closes them.
+
+    One whose weights are gone cannot be measured any more, and what trains it again will be.
+    """
+    assert other.run is not None
+    closed = [attack for attack in standing.holes if other.states[attack] != "missing"]
+    why = dict.fromkeys(closed, f"{other.run['id']} trains it again")
+    return replace(
+        standing,
+        states={**standing.states, **{a: other.states[a] for a in closed}},
+        why={**standing.why, **why},
+        jobs=(*standing.jobs, *other.jobs, *([other.run["n"]] if closed else [])),
+        again=other.run,
+    )
 
 
 def _stands(keys: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -236,8 +273,8 @@ def _brings(item: Pending, coming: Collection[str]) -> set[str]:
 def work(home: Home, standings: Sequence[Standing]) -> list[Task]:
     """Return exactly what closes the holes, in the order of the wants.
 
-    A run whose weights are gone is trained again; one that is under way is only asked for the
-    attack that it does not bring by itself.
+    A run whose weights are gone is trained again, once; one that is under way is only asked for
+    the attack that it does not bring by itself.
     """
     tasks = []
     for standing in standings:
@@ -251,6 +288,8 @@ def work(home: Home, standings: Sequence[Standing]) -> list[Task]:
             tasks.append(Task(do="ask", standing=standing, attacks=holes))
         elif _has_weights(home, run, standing.want):
             tasks.append(Task(do="evaluate", standing=standing, attacks=holes, checkpoints=kinds))
+        elif standing.again is not None:
+            tasks.append(Task(do="ask", standing=standing, attacks=holes))
         else:
             tasks.append(Task(do="train", standing=standing, attacks=standing.want.attacks))
     return tasks
@@ -310,7 +349,7 @@ def _ask(db: sqlite3.Connection, tasks: Sequence[Task]) -> dict[int, int]:
     made = {}
     with transaction(db):
         for i, task in enumerate(tasks):
-            run = task.standing.run
+            run = task.asked
             if task.do == "ask" and run is not None:
                 attack = "aa" if "aa" in task.attacks else task.attacks[0]
                 db.execute("update runs set wants = ? where n = ?", (attack, run["n"]))

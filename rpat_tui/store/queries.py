@@ -300,6 +300,19 @@ def by_fingerprint(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[
     return {row["fingerprint"]: row for row in rows}
 
 
+def open_by_fingerprint(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[str, Json]:
+    """Return for each config the newest run of it that is neither done nor given up."""
+    marks = ", ".join("?" for _ in fingerprints)
+    rows = _rows(
+        db,
+        "select n, id, uid, state, reason, fingerprint, epoch, epochs from runs "
+        f"where fingerprint in ({marks}) and kind = 'train' and not archived "
+        "and imported not like 'log:%' and state not in ('done', 'failed', 'stopped') order by n",
+        list(fingerprints),
+    )
+    return {row["fingerprint"]: row for row in rows}
+
+
 def twins(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[str, Json]:
     """Return for each config a run that has trained it, trains it or will: the best first."""
     states = ("done", "running", "pausing", "starting", "queued")

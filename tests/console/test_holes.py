@@ -133,6 +133,34 @@ def test_a_run_whose_weights_are_gone_is_trained_again(home: Home, db: sqlite3.C
     assert todo(home, db, want()) == [("evaluate", ("aa",))]
 
 
+def test_what_trains_a_run_without_weights_again_is_queued_once(
+    home: Home, db: sqlite3.Connection
+) -> None:
+    (n,) = train(home, db, config(**{"eval.attack": "pgd"}))
+    execute(home, db, n).best("online").unlink()
+    tasks = work(home, look(db, [want()]))
+    (again,) = queue(home, db, tasks, index.Wish(), "rpat").values()
+    assert again != n
+    (standing,) = look(db, [want()])
+    assert standing.states == {"pgd": "proven", "aa": "queued"}
+    assert standing.why == {"aa": f"r{again:04d} trains it again"}
+    assert work(home, [standing]) == []
+
+    db.execute(
+        "update runs set config = json_set(config, '$.eval.attack', 'none'), wants = '' "
+        "where n = ?",
+        (again,),
+    )
+    tasks = work(home, look(db, [want()]))
+    assert [(task.do, task.asked and task.asked["n"]) for task in tasks] == [("ask", again)]
+    assert queue(home, db, tasks, index.Wish(), "rpat") == {0: again}
+    assert todo(home, db, want()) == [], "it was asked for the attack that it did not bring"
+
+    with transaction(db):
+        move(db, again, "stopped")
+    assert todo(home, db, want()) == [("train", ("pgd", "aa"))], "nothing replaces it any more"
+
+
 def test_autoattack_on_fewer_images_than_asked_for_is_a_hole(
     home: Home, db: sqlite3.Connection
 ) -> None:
