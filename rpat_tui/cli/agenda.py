@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rpat_tui.cli.output import (
     COLOURS,
@@ -21,6 +22,8 @@ from rpat_tui.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from rpat_tui.agenda import Agenda
     from rpat_tui.holes import Cost, Standing, Task
     from rpat_tui.suites import Entry
@@ -87,28 +90,97 @@ def print_status(made: Agenda, cost: Cost) -> None:
     titles = {"clean": "clean", "pgd20": "PGD-20", "aa": "AA", "training": "trained"}
     shown = dict.fromkeys(m for entry in made.entries for m in agenda.measures(entry))
     several = len({tuple(_where(entry).values())[:3] for entry in made.entries}) > 1
-    columns = ["row", *(["data", "network"] if several else []), "seed", "state", "run", "epoch"]
-    table = plain_table(*columns, *(titles[m] for m in shown), "", right=("seed", "epoch"))
+    lines = []
     for entry, standing in zip(made.entries, made.standings, strict=True):
         state = standing.run["state"] if standing.run else "missing"
         sign = signs().missing if state == "missing" else glyph(state)
         where = _where(entry)
-        there = [place({"dataset": where["dataset"], "norm": where["norm"]}, True), where["model"]]
-        table.add_row(
-            entry.label,
-            *(there if several else []),
-            str(where["seed"]),
-            Text(f"{sign} {state}", style=COLOURS.get(state, "dim")),
-            standing.run["id"] if standing.run else "",
-            _epoch(standing),
-            *(_sign(standing, m) if m in agenda.measures(entry) else "" for m in shown),
-            "; ".join(dict.fromkeys(standing.why.values())),
+        there = (place({"dataset": where["dataset"], "norm": where["norm"]}, True), where["model"])
+        cells = {
+            "row": entry.label,
+            "seed": str(where["seed"]),
+            "state": Text(f"{sign} {state}", style=COLOURS.get(state, "dim")),
+            "run": standing.run["id"] if standing.run else "",
+            "epoch": _epoch(standing),
+        }
+        for m in shown:
+            cells[titles[m]] = _sign(standing, m) if m in agenda.measures(entry) else ""
+        lines.append(
+            _Line(there if several else (), cells, "; ".join(dict.fromkeys(standing.why.values())))
         )
-    console().print(table)
+    _print_lines(lines)
     counts = ", ".join(f"{n} {state}" for state, n in made.counts.items())
     say(f"{sum(made.counts.values())} cells: {counts}")
     if cost.spans or cost.open:
         say(f"remaining: {_hours(cost)}")
+
+
+class _Line(NamedTuple):
+    """A line of a suite's status: its data and network, its cells by column, and a remark."""
+
+    there: tuple[str, ...]
+    cells: dict[str, Any]
+    why: str
+
+
+_RIGHT = ("seed", "epoch")
+_FIRST_TO_GO = ("epoch", "run")
+"""Columns that a very narrow terminal does without."""
+
+
+def _print_lines(lines: list[_Line]) -> None:
+    """Print lines below each other, as wide as they are where that fits.
+
+    In a narrower terminal data and network become headings, remarks stand below their lines, and
+    nothing is cut.
+    """
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    if not lines:
+        return
+    out = console()
+    columns = {
+        name: max(cell_len(name), *(cell_len(str(line.cells[name])) for line in lines))
+        for name in lines[0].cells
+    }
+    beside = [max(map(cell_len, part)) for part in zip(*(x.there for x in lines), strict=True)]
+    why = max(cell_len(line.why) for line in lines)
+    if sum(width + 2 for width in (*columns.values(), *beside, why)) - 2 <= out.width:
+        after = list(columns).index("row") + 1
+        names = [*columns][:after] + ["data", "network"][: len(beside)] + [*columns][after:]
+        table = plain_table(*names, *[""] * any(line.why for line in lines), right=_RIGHT)
+        for line in lines:
+            cells = list(line.cells.values())
+            table.add_row(*cells[:after], *line.there, *cells[after:], *[line.why] * bool(why))
+        out.print(table)
+        return
+    for name in _FIRST_TO_GO:
+        if sum(width + 2 for width in columns.values()) - 2 > out.width:
+            columns.pop(name, None)
+    others = sum(width + 2 for name, width in columns.items() if name != "row")
+    columns["row"] = min(columns["row"], max(out.width - others, 8))
+    head = True
+    for there, some in itertools.groupby(lines, key=lambda line: line.there):
+        if there:
+            out.print(Text(" ".join(there), style="bold"))
+        for line in some:
+            out.print(_narrow(columns, line, head))
+            head = False
+            if line.why:
+                out.print(Text(f"  {line.why}", style="dim"))
+
+
+def _narrow(columns: dict[str, int], line: _Line, head: bool) -> Table:
+    """Return a line as a table of columns that are so wide."""
+    table = plain_table(*columns, right=_RIGHT)
+    table.show_header = head
+    for column, width in zip(table.columns, columns.values(), strict=True):
+        column.min_width = column.max_width = width
+    label = table.columns[list(columns).index("row")]
+    label.no_wrap, label.overflow = False, "fold"
+    table.add_row(*(line.cells[name] for name in columns))
+    return table
 
 
 def _sign(standing: Standing, measure: str) -> Any:
@@ -164,16 +236,19 @@ def print_plan(made: Agenda, tasks: list[Task], cost: Cost, fill: bool, json: bo
         ])  # fmt: skip
         return
     say(made.suite.title)
-    table = plain_table("do", "row", "data", "network", "seed", "what", "time", right=("seed",))
+    lines = []
     for entry, standing, task in plan:
         where = _where(entry)
         span = spans.get(id(standing))
-        table.add_row(
-            task.do if task else "use", entry.label, place(where, True), where["model"],
-            str(where["seed"]), _what(standing, task), f"~{_span(*span)}" if span else "",
-        )  # fmt: skip
-    if plan:
-        console().print(table)
+        cells = {
+            "do": task.do if task else "use",
+            "row": entry.label,
+            "seed": str(where["seed"]),
+            "what": _what(standing, task),
+            "time": f"~{_span(*span)}" if span else "",
+        }
+        lines.append(_Line((place(where, True), where["model"]), cells, ""))
+    _print_lines(lines)
     kinds = Counter(task.do for task in tasks)
     parts = [f"{kinds[do]} to {do}" for do in ("train", "evaluate", "ask") if kinds[do]]
     if not tasks:
@@ -204,6 +279,7 @@ def _what(standing: Standing, task: Task | None) -> str:
     if task.do == "train":
         gone = standing.run and f", {standing.run['id']} is {standing.run['state']}"
         return (f"with {attacks}" if attacks else "without evaluation") + (gone or "")
-    assert standing.run is not None
+    run = task.asked if task.do == "ask" else standing.run
+    assert run is not None
     where = f" at {' and '.join(task.checkpoints)}" if task.checkpoints else ""
-    return f"{standing.run['id']}: {attacks}{where}"
+    return f"{run['id']}: {attacks}{where}"

@@ -234,6 +234,30 @@ def test_weights_that_lack_only_autoattack_are_evaluated(
     assert "◌" in rpat("table", "--suite", mine).out
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_terminal_of_any_width_shows_where_a_suite_stands_uncut(
+    nowhere: Path, rpat: Rpat, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for words in (("status", "table1"), ("run", "table3", "--dry-run")):
+        lines = rpat("suite", *words).out.splitlines()
+        assert not [line for line in lines if "\N{HORIZONTAL ELLIPSIS}" in line]
+        told = [line for line in lines if line.startswith(("Consistency", "train"))]
+        assert len(told) == (6 if words[0] == "status" else 26)
+        assert max(len(line.rstrip()) for line in told) <= width
+        heads = next(line for line in lines if line.split()[:1] in (["row"], ["do"])).split()
+        beside = ["data", "network"] * (width == 200)
+        if words[0] == "status":
+            figures = ["seed", "state", *["run", "epoch"][: 1 + (width > 60)], "clean"]
+            assert heads == ["row", *beside, *figures, "PGD-20", "AA"]
+            assert "missing" in told[0]
+        else:
+            assert [h for h in heads if h not in ("data", "network")] == [
+                "do", "row", "seed", "what", "time",
+            ]  # fmt: skip
+            assert all("with PGD-20 and AA" in line for line in told)
+
+
 def test_a_suite_can_be_narrowed_and_limited(
     home: Home, rpat: Rpat, mine: str, nothing_starts: None
 ) -> None:
@@ -467,7 +491,11 @@ def test_what_cannot_be_verified_is_refused(nowhere: Path, tmp_path: Path, rpat:
     (tmp_path / "list.json").write_text("3")
     refused(rpat("table", "--verify", "own.tex"), "own.tex", "--format latex")
     refused(rpat("table", "--verify", "own.docx"), ".docx", ".tex")
-    refused(rpat("table", "--verify", "none.md"), "none.md")
+    gone = rpat("table", "--verify", "none.md")
+    refused(gone, "none.md: there is no such file", "rpat table --format md > none.md")
+    assert "Errno" not in gone.err
+    (tmp_path / "latin.md").write_bytes(b"\xe9")
+    refused(rpat("table", "--verify", "latin.md"), "latin.md: this is no text in UTF-8")
     refused(rpat("table", "--verify", "wrong.md"), "did you mean 'method'")
     refused(rpat("table", "--verify", "list.json"), "no table in JSON")
 
