@@ -120,7 +120,7 @@ def status(
     from rpat_tui.home import find_home
 
     suite = suites.load(name)
-    asked = _changes(dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home)
+    asked = changed(dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home)
     if has_home(home):
         with reading(home) as (place, db):
             made = agenda.look(db, suite, asked, where)
@@ -215,7 +215,7 @@ def run_suite(
         time=time, gres=gres,
     )  # fmt: skip
     changes = [*(changes or ()), *([f"device={device}"] if device else ())]
-    asked = _changes(dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home)
+    asked = changed(dataset, model, norm, epochs, seeds, changes, data_dir, evaluation, home)
     here = find_home(home)
     if dry_run:
         if has_home(home):
@@ -247,7 +247,7 @@ def run_suite(
         print_json({"suite": suite.name, "queued": [f"r{n:04d}" for n in numbers]})
 
 
-def _changes(
+def changed(
     dataset: str,
     model: str,
     norm: str,
@@ -258,6 +258,7 @@ def _changes(
     evaluation: str,
     home: str | None,
 ) -> Changes:
+    """Return what options change in every row of a suite; '' and None where they were not given."""
     from rpat_tui import compose, suites
     from rpat_tui.home import data_folder, find_home, settings
 

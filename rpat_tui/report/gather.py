@@ -73,10 +73,17 @@ class Report:
     robust: str  # what Mean and NRR of the table rest on
     beside: str  # what the plane shows beside clean accuracy
     places: Sequence[Json] = field(default_factory=list)  # one a run: its accuracies at best
+    suite: Table | None = None  # the table of the suite that the report is about
 
 
-def gather(home: Home, db: sqlite3.Connection, numbers: Sequence[int], title: str) -> Report:
-    """Read what the report of some training runs needs."""
+def gather(
+    home: Home,
+    db: sqlite3.Connection,
+    numbers: Sequence[int],
+    title: str,
+    suite: Table | None = None,
+) -> Report:
+    """Read what the report of some training runs needs; of a suite's, its table is made already."""
     rows = queries.runs(db, numbers=numbers, archived=True)
     configs = [queries.config_of(db, row["n"]) for row in rows]
     keys = list(dict.fromkeys((row["group_key"], row["data_key"]) for row in rows))
@@ -97,7 +104,8 @@ def gather(home: Home, db: sqlite3.Connection, numbers: Sequence[int], title: st
         if getattr(m, beside) is not None
     ]  # fmt: skip
     return Report(
-        title=title,
+        title=title or (suite.title if suite else ""),
+        suite=suite,
         runs=runs,
         groups=_groups(runs, len(keys)),
         table=summarise(measured, robust=robust, paper=True),

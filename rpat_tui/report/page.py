@@ -14,6 +14,7 @@ from rpat import __version__
 from rpat.config import DATASETS
 from rpat.knobs import show
 from rpat_tui.compare import emphasis
+from rpat_tui.exports import html
 from rpat_tui.glyphs import duration
 from rpat_tui.launch.differences import flat
 from rpat_tui.report import charts
@@ -96,6 +97,8 @@ def _title(report: Report) -> str:
 
 
 def _about(report: Report) -> str:
+    if not report.runs:
+        return text(f"no run yet · rpat {__version__}")
     runs, groups = len(report.runs), len(report.groups)
     threats = dict.fromkeys(
         f"{_NORMS.get(r.row['norm'], r.row['norm'])} {show(r.config['threat']['epsilon'])}"
@@ -141,6 +144,12 @@ def _dataset(name: str) -> str:
 
 
 def _results(report: Report) -> str:
+    if report.suite is not None:
+        name = text(report.suite.title)
+        return (
+            f'<div class="wide suite" tabindex="0" role="region" aria-label="{name}">\n'
+            f"{html.fragment(report.suite)}</div>\n"
+        )
     rows = [row for row in report.table.rows if row.n]
     if not rows:
         return '<p class="note">None of these runs has been evaluated yet.</p>\n'
@@ -231,6 +240,8 @@ def _plane(report: Report) -> str:
 
 
 def _runs(report: Report) -> str:
+    if not report.runs:
+        return ""
     heads = ["Run", "Experiment", "Seed", "State", "Epochs", "Clean", "PGD", "Best PGD", "Took",
              "Name, tags, note"]  # fmt: skip
 
@@ -319,6 +330,8 @@ def _findings(report: Report) -> str:
         for f in run.findings:
             words = re.sub(r" \(evaluations? [^)]*\)", "", f["text"])  # their numbers tell nothing
             found.setdefault((f["level"], f["rule"], words, f["do"]), []).append(run.id)
+    if not report.runs:
+        return ""
     if not found:
         return '<p class="note">The linter found nothing to object to.</p>\n'
     order = ["error", "warning", "note"]
@@ -370,6 +383,8 @@ def _evaluation(run: Run, e: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _provenance(report: Report) -> str:
+    if not report.runs:
+        return ""
     keys = dict.fromkeys(key for run in report.runs for key in run.facts)
     same = {
         key: report.runs[0].facts[key]

@@ -262,7 +262,74 @@ def test_scales_hold_all_values_and_have_round_ticks() -> None:
     assert list(tight(0, 110, 0, 1).ticks) == [0, 20, 40, 60, 80, 100]
 
 
+# ----------------------------------------------------------------- of a suite
+
+SUITE = ("report", "--suite", "table1", "--dataset", "cifar10", "--epochs", "20")
+
+
+def test_the_report_of_a_suite_has_its_table_with_holes_and_printed_numbers(
+    full: list[int], home: Home, db: sqlite3.Connection, rpat: Rpat, tmp_path: Path
+) -> None:
+    said = rpat(*SUITE, "-o", "suite.html")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("wrote suite.html: 10 runs, ")
+    page = Page((tmp_path / "suite.html").read_text("utf-8"))
+    rows = rpat("table", *SUITE[1:], "--paper", "--json").json
+    assert len([row for row in rows if row["n"] and row["aa"]]) == 6
+    for row in rows:
+        for measure in ("clean", "aa", "mean"):
+            if row[measure]:
+                assert f"{row[measure]['mean']:.2f} ± {row[measure]['std']:.2f}" in page.words
+            if row["paper"][measure]:
+                digits = 3 if measure == "mean" else 2
+                assert f"{row['paper'][measure]:.{digits}f}" in page.words
+    assert page.row("Consistency-AT")[1] == "\N{EN DASH}", "nobody has trained it"
+    assert "r0009" in page.words, "a failed run of the suite has its curves as well"
+    charts = [attrs for tag, attrs in page.elements if tag == "svg" and attrs.get("role") == "img"]
+    assert len(charts) == 6
+    fine = rpat("table", "--verify", "suite.html")
+    assert (fine.code, "are as they were" in fine.out) == (0, True), "its table is an exported one"
+
+
+def test_the_report_of_a_suite_without_runs_is_the_papers_table(
+    nowhere: Path, rpat: Rpat, tmp_path: Path
+) -> None:
+    said = rpat("report", "--suite", "table1", "-o", "suite.html")
+    assert (said.code, said.out.partition(",")[0]) == (0, "wrote suite.html: 0 runs")
+    page = Page((tmp_path / "suite.html").read_text("utf-8"))
+    assert [a["href"] for tag, a in page.elements if tag == "a"] == ["#results"]
+    assert "82.92" in page.words
+    assert "64.830" in page.words
+    assert not nowhere.exists()
+
+
+def test_a_report_cannot_be_of_a_suite_and_of_runs(full: list[int], rpat: Rpat) -> None:
+    refused(rpat("report", "r0001", "--suite", "table1"), "--suite", "--where")
+    refused(rpat("report", "--suite", "table9"), "table9", "did you mean")
+    refused(rpat("report", "--dataset", "cifar10"), "--dataset", "--suite")
+    refused(rpat("report", "--epochs", "2"), "--epochs", "--suite")
+
+
 # ----------------------------------------------------------------- in a browser
+
+
+@pytest.mark.skipif(found() is None, reason="no Chromium is installed")
+def test_a_browser_shows_the_page_of_a_suite_without_a_complaint_or_a_request(
+    full: list[int], home: Home, db: sqlite3.Connection, tmp_path: Path, rpat: Rpat
+) -> None:
+    assert rpat(*SUITE, "-o", "suite.html").code == 0
+    with browser() as seen:
+        seen.open(tmp_path / "suite.html")
+        shown = seen.value("document.querySelector('.suite').innerText")
+        for row in rpat("table", *SUITE[1:], "--paper", "--json").json:
+            assert f"{row['paper']['aa']:.2f}" in shown
+        assert "Consistency-AT" in shown
+        assert seen.value("document.querySelectorAll('svg.chart').length") > 4
+        assert seen.value("document.documentElement.scrollWidth") <= 1280
+        right = "getComputedStyle(document.querySelector('.suite tbody td')).textAlign"
+        assert seen.value(right) == "right"
+        assert seen.complaints == []
+        assert [url for url in seen.requests if not url.startswith("file:")] == []
 
 
 @pytest.mark.skipif(found() is None, reason="no Chromium is installed")
