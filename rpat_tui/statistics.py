@@ -58,18 +58,16 @@ class _Statistic(NamedTuple):
 
 
 def _statistic(a: Mapping[int, float], b: Mapping[int, float]) -> _Statistic:
-    n = (len(a), len(b))
-    if not a or not b:
+    xs, ys = list(a.values()), list(b.values())
+    n = (len(xs), len(ys))
+    if not xs or not ys:
         return _Statistic(None, n, reason="nothing to compare")
-    diff = _mean(list(b.values())) - _mean(list(a.values()))
+    diff = _mean(ys) - _mean(xs)
     if min(n) < LEAST:
         return _Statistic(diff, n, reason=f"n too small ({min(n)}): no test")
     paired = a.keys() == b.keys()
-    if paired:
-        error, df = _paired([b[seed] - a[seed] for seed in a])
-    else:
-        error, df = _welch(list(a.values()), list(b.values()))
-    size = max(max(a.values()), max(b.values()), -min(a.values()), -min(b.values()))
+    error, df = _paired([b[seed] - x for seed, x in a.items()]) if paired else _welch(xs, ys)
+    size = max(max(xs), max(ys), -min(xs), -min(ys))
     if error <= 1e-12 * max(size, 1.0):
         return _Statistic(diff, n, reason="no spread over seeds: no test")
     return _Statistic(diff, n, PAIRED if paired else WELCH, diff / error, df)
@@ -145,7 +143,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def _variance(values: Sequence[float]) -> float:
     mean = _mean(values)
-    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return math.fsum([(value - mean) ** 2 for value in values]) / (len(values) - 1)
 
 
 def _paired(differences: Sequence[float]) -> tuple[float, float]:

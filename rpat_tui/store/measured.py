@@ -161,9 +161,9 @@ class _Question:
         """
         rows = self.db.execute(
             f"select {_RUN}, f.clean, f.pgd20, f.aa, f.marks, f.epoch, f.steps "
-            "from runs p cross join fronts f on f.split = ? and f.run = p.n and f.pgd = ("
-            "select min(g.pgd) from fronts g "
-            "where g.split = f.split and g.run = p.n and g.pgd >= g.top - ?) "
+            "from runs p cross join fronts f on f.split = ?1 and f.run = p.n and f.pgd = ("
+            "select min(pgd) from fronts where split = ?1 and run = p.n and pgd >= ("
+            "select max(pgd) from fronts where split = ?1 and run = p.n) - ?2) "
             f"where f.found and {self.clause} and p.n not in (select run from stale) order by p.n",
             [rule.split, rule.tolerance, *self.bound],
         )
@@ -287,7 +287,7 @@ def _keep_some(db: sqlite3.Connection) -> None:
     ]
     for table in ("reported", "fronts"):
         db.executemany(f"delete from {table} where run = ?", [(n,) for n in numbers])
-    db.executemany("insert into fronts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", fronts)
+    db.executemany("insert into fronts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", fronts)
     db.executemany("insert into reported values (?, ?, ?, ?, ?, ?)", made)
     _let_pool_anew(db, some)
     _keep_configs(db, some)
@@ -470,7 +470,7 @@ def _front(
             report, steps = known
             marks = "\n".join(report.marks)
             numbers_of = (1, report.clean, report.pgd20, report.aa, steps, marks)
-        yield (split, n, pgd, max(e["pgd"] for e in numbers), epoch, *numbers_of)
+        yield (split, n, pgd, epoch, *numbers_of)
 
 
 def epoch_numbers(db: sqlite3.Connection, n: int, network: str, split: str) -> list[Json]:

@@ -711,7 +711,6 @@ create table fronts (
     split text not null,
     run integer not null references runs (n) on delete cascade,
     pgd real not null,
-    top real not null,
     epoch integer not null,
     found integer not null,
     clean real,
