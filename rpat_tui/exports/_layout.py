@@ -330,6 +330,8 @@ def _notes(row: Row, numbered: Mapping[str, int], before: str = "") -> tuple[int
 
 def _cells(table: Table, row: Row, shown: Sequence[str]) -> dict[str, str]:
     """Return a row's texts: numbers, starred where a test finds one, or the signs of runs."""
+    if not row.open and not table.tests:
+        return {measure: number(getattr(row, measure)) for measure in shown}
     texts = {}
     for measure in shown:
         cell: Cell | None = getattr(row, measure)

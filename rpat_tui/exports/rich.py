@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import repeat
+from operator import sub
 from typing import TYPE_CHECKING, TextIO
 
 from rpat_tui.exports._layout import NO_RUN, Block, Line, Page, lay_out
@@ -55,7 +56,10 @@ class _Column:
     def padded(self, text: str) -> str:
         """Return a text that fits, as wide as the column with the gap before it."""
         if (found := self.known.get(text)) is None:
-            found = self.known[text] = self.fit(text).ljust(self.width + _GAP - 1)
+            shown = text if self.spread == " ± " else text.replace(" ± ", self.spread)
+            point = shown.find(".")
+            room = self.room + (len(shown) - point if point >= 0 else 0)
+            found = self.known[text] = shown.rjust(room).ljust(self.width + _GAP - 1)
         return found
 
     def fit(self, text: str) -> str:
@@ -153,8 +157,9 @@ def _columns(
     names = [*["venue"] * page.venues, *(column.key for column in page.columns), "n"]
     label = max(_LABEL, min(longest, _WIDEST_LABEL))
     lines = list({id(line): line for block in page.blocks for line in block.lines}.values())
+    texts = {name: _texts(lines, name) for name in names}
     for spread, least in ((" ± ", label), ("±", _LABEL)):
-        columns = {name: _column(page, lines, name, spread) for name in names}
+        columns = {name: _column(page, texts[name], name, spread) for name in names}
         if _total(columns) + least <= width:
             return columns, []
     left_out = []
@@ -179,23 +184,34 @@ def _total(columns: Mapping[str, _Column]) -> int:
     return sum(column.width + _GAP for column in columns.values())
 
 
-def _column(page: Page, lines: Sequence[Line], name: str, spread: str) -> _Column:
+def _texts(lines: Sequence[Line], name: str) -> tuple[list[str], list[str]]:
+    """Return the texts of a column, those of differences apart."""
+    if name == "n":
+        return [line.n for line in lines], []
+    return (
+        [line.cells.get(name, "") for line in lines if line.kind != "diff"],
+        [line.cells.get(name, "") for line in lines if line.kind == "diff"],
+    )
+
+
+def _column(
+    page: Page, texts: tuple[Sequence[str], Sequence[str]], name: str, spread: str
+) -> _Column:
     """Measure a column; a long difference may reach one character into the gap before it."""
     titles = {column.key: column.title for column in page.columns} | {"n": "n", "venue": "Venue"}
     header = titles[name].replace(" (", "\n(")
     left = right = 0
-    for diffs in (False, True):
-        texts = [
-            line.n if name == "n" else line.cells.get(name, "")
-            for line in lines
-            if (line.kind == "diff") is diffs
-        ]
-        texts = list(map(str.replace, texts, repeat(" ± "), repeat(spread)))
-        points = list(map(str.find, texts, repeat(".")))
-        for text in [t for t, p in zip(texts, points, strict=True) if p < 0]:
-            left = max(left, len(text) - diffs)
-        left = max(left, max(points, default=0) - diffs)
-        right = max([right, *[len(t) - p for t, p in zip(texts, points, strict=True) if p >= 0]])
+    for spare, some in enumerate(texts):
+        if spread != " ± ":
+            some = list(map(str.replace, some, repeat(" ± "), repeat(spread)))
+        points = list(map(str.find, some, repeat(".")))
+        if -1 in points:
+            without = [len(t) for t, p in zip(some, points, strict=True) if p < 0]
+            left = max(left, max(without) - spare)
+            some = [t for t in some if "." in t]
+            points = [p for p in points if p >= 0]
+        left = max(left, max(points, default=0) - spare)
+        right = max(right, max(map(sub, map(len, some), points), default=0))
     width = max(left + right, *map(len, header.split("\n")), 1)
     return _Column(header, width - right + _GAP - 1, width, spread)
 
