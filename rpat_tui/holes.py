@@ -155,7 +155,8 @@ def look(db: sqlite3.Connection | None, wants: Sequence[Want]) -> list[Standing]
     ends = pace.endings(db, numbers)
     due = {n for n, *_ in queries.due(db)}
     made = []
-    for want, run, again in zip(wants, runs, agains, strict=True):
+    imported = queries.imported_by_fingerprint(db, [k for some in keys for k in some])
+    for want, some, run, again in zip(wants, keys, runs, agains, strict=True):
         coming: set[str] = set()
         if run is not None:
             over = run["state"] == "done"
@@ -166,6 +167,9 @@ def look(db: sqlite3.Connection | None, wants: Sequence[Want]) -> list[Standing]
             about = waiting.get(again["id"], [])
             other = _standing(want, again, {}, about, ends.get(again["n"], set()))
             standing = _with_again(standing, other)
+        if run is None and (known := [imported[key] for key in some if key in imported]):
+            why = dict.fromkeys(standing.states, f"{known[-1]} is imported: it proves no cell")
+            standing = replace(standing, why=why)
         made.append(standing)
     return made
 

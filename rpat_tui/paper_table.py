@@ -20,6 +20,7 @@ from rpat.knobs import unknown
 from rpat_tui import pools, selection
 from rpat_tui.compare import BASES, Seeds, seeds_of, summarise
 from rpat_tui.store import pace, queries, stamps
+from rpat_tui.store.measured import IMPORTED
 from rpat_tui.store.pending import Pending, pending
 from rpat_tui.store.rows import Measurement
 from rpat_tui.table import CHECKPOINTS, SPREADS, TOLERANCE, Row, Table
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 LAYOUTS = {"long": (), "paper": ("dataset",)}
 """Name of a layout -> what goes into blocks of columns."""
 
+_UNPROVEN = f"{IMPORTED}, which proves no cell of the suite"
 _ACTIVE = ("starting", "running", "pausing")
 
 
@@ -269,7 +271,9 @@ def _named(row: Row, entry: Entry, several: bool) -> Row:
     variant = "cutmix" if entry.config.data.cutmix and entry.row.printed else ""
     if several:
         variant = ", ".join(filter(None, [variant, f"data {row.data[:6] or 'unknown'}"]))
-    return row._replace(variant=variant, label="" if entry.row.printed else entry.label)
+    marks = tuple([_UNPROVEN if mark == IMPORTED else mark for mark in row.marks])
+    label = "" if entry.row.printed else entry.label
+    return row._replace(variant=variant, label=label, marks=marks)
 
 
 def _hole(entry: Entry, checkpoint: str, ask: Ask, known: Sequence[Row]) -> Row:

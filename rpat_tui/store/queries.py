@@ -300,6 +300,17 @@ def by_fingerprint(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[
     return {row["fingerprint"]: row for row in rows}
 
 
+def imported_by_fingerprint(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[str, str]:
+    """Return for each config the newest run of it that was read from another program's log."""
+    marks = ", ".join("?" for _ in fingerprints)
+    rows = db.execute(
+        f"select fingerprint, id from runs where fingerprint in ({marks}) "
+        "and kind = 'train' and not archived and imported like 'log:%' order by n",
+        list(fingerprints),
+    )
+    return dict(rows.fetchall())
+
+
 def open_by_fingerprint(db: sqlite3.Connection, fingerprints: Sequence[str]) -> dict[str, Json]:
     """Return for each config the newest run of it that is neither done nor given up."""
     marks = ", ".join("?" for _ in fingerprints)

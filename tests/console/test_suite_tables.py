@@ -601,3 +601,20 @@ def test_a_run_of_a_table_ends_with_the_table(
     assert rpat("table", "--verify", "mine.md").code == 0
     assert build(None, Ask(suite=mine)).rows[0].n == 0
     assert EVALUATION["split"] == "test"
+
+
+def test_an_imported_run_stands_in_the_table_and_proves_no_cell(
+    home: Home, db: sqlite3.Connection, rpat: Rpat, mine: str
+) -> None:
+    train(home, db, "trades", 0, aa=20.0)
+    proven = rpat("suite", "status", mine, "--json").json["counts"]["proven"]
+    assert proven == 3
+    db.execute("update runs set imported = 'log:text' where kind = 'train'")
+    (row,) = rpat("table", "--suite", mine, "--method", "trades", "--json").json
+    assert (row["clean"]["mean"], row["n"]) == (60.0, 1)
+    assert "imported, which proves no cell of the suite" in row["marks"]
+    told = rpat("suite", "status", mine, "--json").json
+    assert told["counts"]["proven"] == 0
+    (why,) = {cell["why"] for cell in told["cells"] if cell["row"] == "TRADES" and cell["why"]}
+    assert why == "r0001 is imported: it proves no cell"
+    assert "r0001 is imported: it proves no cell" in rpat("suite", "status", mine).out
