@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from json.encoder import encode_basestring_ascii as _string
 from typing import Any, TextIO
 
 from rpat.errors import ConfigError
+from rpat.published import Published
 from rpat_tui.compare import verdict
 from rpat_tui.exports._origin import Exported
 from rpat_tui.indented import indented
-from rpat_tui.table import MEASURES, Cell, Row, Table
+from rpat_tui.table import MEASURES, Cell, Row, Table, printed
 
 _KEYS = ("dataset", "source", "norm", "model", "method", "rpat", "checkpoint", "robust", "n")
 
@@ -72,14 +74,16 @@ def _row(row: Row, table: Table) -> str:
     more: dict[str, object] = {}
     if table.suite:
         more |= {"label": row.label, "open": dict(row.open)}
+    texts += [f'"{key}": {_inside(value)}' for key, value in more.items()]
     if table.paper:
-        more |= {"paper": _paper(row), "diff": _diff(row), "verdict": _verdict(row, table)}
+        found = _printed(row.paper, row.checkpoint, row.robust) if row.paper else "null"
+        texts += [
+            f'"paper": {found}',
+            f'"diff": {_diff(row)}',
+            f'"verdict": {_verdict(row, table)}',
+        ]
     if table.tests:
-        more["tests"] = _tests(row, table)
-    texts += [
-        f'"{key}": {indented(value, nan=False)}'.replace("\n", "\n    ")
-        for key, value in more.items()
-    ]
+        texts.append(f'"tests": {_inside(_tests(row, table))}')
     if table.asked:
         texts.append(
             f'"provenance": {{\n      "asked": {_string(table.asked)},\n      '
@@ -100,21 +104,29 @@ def _list(texts: Sequence[str]) -> str:
     return f"[\n      {inside}\n    ]" if texts else "[]"
 
 
-def _paper(row: Row) -> dict[str, object] | None:
-    if row.paper is None:
-        return None
-    where = {"table": row.paper.table, "name": row.paper.name, "venue": row.paper.venue}
-    return where | row.printed()
+def _inside(value: object) -> str:
+    """Return a value as it stands in a row."""
+    return indented(value, nan=False).replace("\n", "\n    ")
 
 
-def _diff(row: Row) -> dict[str, float] | None:
-    return None if row.diff is None else {m: round(d, 6) for m, d in row.diff.items()}
+@cache
+def _printed(paper: Published, checkpoint: str, robust: str) -> str:
+    where = {"table": paper.table, "name": paper.name, "venue": paper.venue}
+    return _inside(where | printed(paper, checkpoint, robust))
 
 
-def _verdict(row: Row, table: Table) -> dict[str, str] | None:
-    if row.diff is None:
-        return None
-    return {m: verdict(d, table.tolerance) for m, d in row.diff.items()}
+def _diff(row: Row) -> str:
+    if not row.diff:
+        return "null" if row.diff is None else "{}"
+    parts = [f'"{m}": {round(d, 6)!r}' for m, d in row.diff.items()]
+    return "{\n      " + ",\n      ".join(parts) + "\n    }"
+
+
+def _verdict(row: Row, table: Table) -> str:
+    if not row.diff:
+        return "null" if row.diff is None else "{}"
+    parts = [f'"{m}": "{verdict(d, table.tolerance)}"' for m, d in row.diff.items()]
+    return "{\n      " + ",\n      ".join(parts) + "\n    }"
 
 
 def _tests(row: Row, table: Table) -> dict[str, dict[str, object]]:
