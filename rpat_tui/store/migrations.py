@@ -629,3 +629,9 @@ create table submissions (
 ) strict, without rowid;
 create index submissions_open on submissions (state);
 """
+
+
+@migrations()
+def m011_turns_of_a_job(db: Database) -> None:
+    """How many turns of a job have ended: what the cluster says of a job is about the next one."""
+    db.execute("alter table submissions add column restarts integer")
