@@ -1,0 +1,133 @@
+"""A process that trains every method and stack, alone or as one of several; run by the tests.
+
+`python ranked.py OUT` writes `OUT/alone.pt`, or `OUT/rank-N.pt` where torchrun's variables say that
+it is one of several: what each step of each case computed, in float64.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from conftest import Small, short
+from test_stacks import LATE, cases, title
+
+from rpat import evaluate, models, modes, ranks
+from rpat.__main__ import meet
+from rpat.data import loader
+from rpat.data.dataset import DataSet, Images
+from rpat.ema import frozen_copy
+from rpat.journal import Journal
+from rpat.rundir import RunDir
+from rpat.train import Training
+
+N, BATCH, EPOCHS = 11, 8, 3
+"""Images and batches: the last one of an epoch has 3 images, which no two ranks share evenly."""
+
+SURE = ("mma",)
+"""Methods whose margins are those of images that the network is sure of."""
+
+MORE = [
+    ("trades", ("rpat",), "linf", {"mode": "reference"}),
+    ("rebat", (), "linf", {"mode": "reference", "data.cutmix": True}),
+    ("rebat", (), "linf", {"data.cutmix": True, "attack.double_forward": True}),
+    ("consistency-at", ("rpat",), "linf", {"mode": "reference"}),
+    ("trades", ("rpat", "awp"), "l2", {"mode": "reference", "attack.reduction": "mean"}),
+    ("mma", ("rpat",), "linf", {"mma.search_mode": "eval", "attack.bn": "train"}),
+    ("pgd-at", ("rpat",), "linf", {"rpat.form": "eq3", "rpat.alpha": 0.3}),
+    ("mart", ("rpat",), "linf", {"rpat.criterion": "js"}),
+    ("pgd-at", ("rpat",), "linf", {"mode": "fast"}),
+    ("rebat", (), "linf", {"mode": "fast"}),
+]  # fmt: skip
+"""What the registries' cases, all in mode `exact`, leave out."""
+
+
+def every_case():
+    """Return every case as (title, method, stack, norm, changes)."""
+    found = [*cases(), *MORE]
+    return [("/".join(map(title, case)), *case) for case in found]
+
+
+def training(folder: Path, config, team) -> Training:
+    """Return a training on random images."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (N, 3, 32, 32), generator=draw, dtype=torch.uint8)
+    some = Images(images, torch.arange(N) % 10, torch.arange(N))
+    classes = tuple(str(c) for c in range(10))
+    data = DataSet("digits", "embedded", classes, some, some, None, "", N)
+    run = RunDir(folder)
+    attempt = run.take_attempt()
+    log = Journal(attempt.journal)
+    return Training(run, attempt, config, data, log, lambda: None, torch.device("cpu"), team)
+
+
+def teacher(self, word):
+    """Stands in for weights of another run: the network's own, changed."""
+    net = frozen_copy(self.model)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(1.5)
+    return net
+
+
+def learn(name, stack, norm, changes, team):
+    """Train a case; returns what each step computed, and what was left at the end."""
+    sure = 100 if name in SURE else 1
+
+    def network(classes, stride):
+        net = Small(classes)
+        net.linear.weight.data.mul_(sure)
+        return net
+
+    models.BUILDERS["resnet8"] = network
+    dtype = torch.float32 if changes.get("mode") == "fast" else torch.float64
+    torch.set_default_dtype(dtype)
+    loader.pixels = evaluate.pixels = lambda images: images.to(dtype) / 255
+    options = {"schedule.epochs": EPOCHS, "optim.batch_size": BATCH, "eval.batch_size": 7}
+    if name not in ("clean", "random"):
+        options["attack.steps"] = 2
+    config = short(name, stack, norm=norm, **options)
+    for part in (config.method.NAME, *(w.NAME for w in config.wrappers)):
+        changes = LATE.get(part, {}) | changes
+    with TemporaryDirectory() as folder:
+        run = training(Path(folder), config.override(changes), team)
+        seen = []
+        train_step = run.train_step
+
+        def watched(step):
+            terms = train_step(step)
+            seen.append({
+                "terms": {n: term.detach().clone() for n, term in terms.items()},
+                "gradients": {n: p.grad.clone() for n, p in run.model.named_parameters()},
+                "state": {n: b.clone() for n, b in run.model.state_dict().items()},
+            })  # fmt: skip
+            return terms
+
+        run.train_step = watched
+        metrics = []
+        for epoch in range(EPOCHS):
+            run.train_epoch(epoch, 0)
+            run.method.epoch_end(run.facts, epoch)
+            metrics.append(run.sums.means())
+            team.compare(run.model)
+        for network_name, net in run.method.models(run.model).items():
+            metrics.append(run.test(network_name, net, EPOCHS))
+        return {"steps": seen, "metrics": metrics, "method": dict(run.method.state_dict())}
+
+
+def main(out: Path) -> None:
+    """Train every case and write what was seen."""
+    modes.processor_flags = lambda: {"avx512_bf16"}
+    Training.teacher = teacher
+    torch.set_num_threads(1)
+    place = ranks.place()
+    team = meet(place, torch.device("cpu"))
+    found = {case[0]: learn(*case[1:], team) for case in every_case()}
+    torch.save(found, out / ("alone.pt" if place is None else f"rank-{place.rank}.pt"))
+    team.leave()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
