@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
         return ranks.end_as(outcome)
     log = Journal(attempt.journal)
     try:
-        return execute(run, attempt, log, Guard(run, attempt, StopRequest(attempt)), place)
+        return execute(run, attempt, log, place)
     except BaseException as error:
         traceback.print_exc()
         if isinstance(error, Parted) and ranks.is_supervised():
@@ -77,7 +77,7 @@ def follow(run: RunDir, attempt: Attempt, place: Place) -> int:
     """Be one of several processes but not the first: compute as that one does, write nothing."""
     ranks.obey()
     try:
-        return execute(run, attempt, ranks.Silent(), Guard(run, attempt, lambda: None), place)
+        return execute(run, attempt, ranks.Silent(), place)
     except BaseException as error:
         traceback.print_exc()
         if isinstance(error, Parted):
@@ -95,11 +95,13 @@ def fail(log: Journal, attempt: Attempt, error: Mapping[str, str]) -> None:
     log.write("error", sync=True, **error)
 
 
-def execute(run: RunDir, attempt: Attempt, log: Journal, guard: Guard, place: Place | None) -> int:
+def execute(run: RunDir, attempt: Attempt, log: Journal, place: Place | None = None) -> int:
     """Carry out the job and journal its end; returns the exit code, raises what went wrong."""
+    leads = place is None or place.rank == 0
+    guard = Guard(run, attempt, StopRequest(attempt) if leads else lambda: None, leads)
     kind, values = read_job(run)
     if kind != "train":
-        if place is not None and place.rank:
+        if not leads:
             return 0  # the first process does it alone
         place = None
     config: Any = RunConfig.from_dict(values) if kind == "train" else KINDS[kind].from_dict(values)
@@ -110,7 +112,7 @@ def execute(run: RunDir, attempt: Attempt, log: Journal, guard: Guard, place: Pl
 
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    if place is None or not place.rank:
+    if leads:
         for folder in (run.checkpoints, run.results):
             checkpoint.sweep(folder)
     device = pick_device(config.device, place)
@@ -273,14 +275,17 @@ def images(run: RunDir, config: Any, log: Journal) -> Any:
 class Guard:
     """Asks whether the work may go on: nobody wants it to stop, no later attempt owns it."""
 
-    def __init__(self, run: RunDir, attempt: Attempt, stop: Callable[[], str | None]) -> None:
-        self.run, self.attempt, self.stop = run, attempt, stop
+    def __init__(
+        self, run: RunDir, attempt: Attempt, stop: Callable[[], str | None], leads: bool = True
+    ) -> None:
+        """Ask `stop` for requests; a process that does not lead never asks for its place."""
+        self.run, self.attempt, self.stop, self.leads = run, attempt, stop, leads
         self.step = 0
         """Up to where the work is saved."""
 
     def place(self) -> None:
         """Raise `Superseded` when a later attempt owns the run."""
-        if self.run.superseded(self.attempt):
+        if self.leads and self.run.superseded(self.attempt):
             raise Superseded
 
     def __call__(self) -> None:
