@@ -1,7 +1,7 @@
 """A process that trains every method and stack, alone or as one of several; run by the tests.
 
-`python ranked.py OUT` writes `OUT/alone.pt`, or `OUT/rank-N.pt` where torchrun's variables say that
-it is one of several: what each step of each case computed, in float64.
+`python ranked.py OUT quick|all` writes `OUT/alone.pt`, or `OUT/rank-N.pt` where torchrun's
+variables say that it is one of several: what each step of each case computed, in float64.
 """
 
 from __future__ import annotations
@@ -44,10 +44,27 @@ MORE = [
 """What the registries' cases, all in mode `exact`, leave out."""
 
 
-def every_case():
-    """Return every case as (title, method, stack, norm, changes)."""
-    found = [*cases(), *MORE]
-    return [("/".join(map(title, case)), *case) for case in found]
+QUICK = [
+    ("pgd-at", ("rpat",)), ("trades", ("rpat",)), ("mart", ("rpat",)),
+    ("consistency-at", ("rpat",)), ("mma", ()), ("gairat", ()), ("mail-trades", ()), ("sovr", ()),
+    ("te", ("rpat",)),
+    ("kd+swa", ()), ("rebat", ()), ("rpat++", ()), ("adr", ()), ("trades", ("wa", "awp", "rpat")),
+    ("trades", ("cure", "rpat", "awp", "wa")),
+]  # fmt: skip
+"""The cases of every day, in l_inf, beside `MORE`."""
+
+
+def chosen(which: str):
+    """Return the cases of a word as (title, method, stack, norm, changes)."""
+    found = [
+        case for case in cases()
+        if which == "all" or (case[2] == "linf" and case[:2] in QUICK and not {*case[3]} & {*MIXED})
+    ]  # fmt: skip
+    return [("/".join(map(title, case)), *case) for case in (*found, *MORE)]
+
+
+MIXED = ("data.cutmix", "data.augment")
+"""Values that are looked at in `MORE`, or when all cases are."""
 
 
 def training(folder: Path, config, team) -> Training:
@@ -117,17 +134,17 @@ def learn(name, stack, norm, changes, team):
         return {"steps": seen, "metrics": metrics, "method": dict(run.method.state_dict())}
 
 
-def main(out: Path) -> None:
+def main(out: Path, which: str) -> None:
     """Train every case and write what was seen."""
     modes.processor_flags = lambda: {"avx512_bf16"}
     Training.teacher = teacher
     torch.set_num_threads(1)
     place = ranks.place()
     team = meet(place, torch.device("cpu"))
-    found = {case[0]: learn(*case[1:], team) for case in every_case()}
+    found = {case[0]: learn(*case[1:], team) for case in chosen(which)}
     torch.save(found, out / ("alone.pt" if place is None else f"rank-{place.rank}.pt"))
     team.leave()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])
