@@ -402,4 +402,7 @@ def _reason(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_code = main(sys.argv[1:])
+    if ranks.place() is not None:
+        ranks.vanish(exit_code)
+    sys.exit(exit_code)

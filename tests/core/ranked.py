@@ -11,14 +11,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+import torch.distributed as dist
 from conftest import Small, short
 from test_stacks import LATE, cases, title
 
-from rpat import evaluate, models, modes, ranks
+from rpat import checkpoint, evaluate, models, modes, ranks
 from rpat.__main__ import meet
 from rpat.data import loader
 from rpat.data.dataset import DataSet, Images
 from rpat.ema import frozen_copy
+from rpat.errors import Interrupted
 from rpat.journal import Journal
 from rpat.rundir import RunDir
 from rpat.train import Training
@@ -67,17 +69,18 @@ MIXED = ("data.cutmix", "data.augment")
 """Values that are looked at in `MORE`, or when all cases are."""
 
 
-def training(folder: Path, config, team) -> Training:
-    """Return a training on random images."""
+def training(folder: Path, config, team, ask=lambda: None) -> Training:
+    """Return a training on random images; rank 0 asks whether to stop."""
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (N, 3, 32, 32), generator=draw, dtype=torch.uint8)
     some = Images(images, torch.arange(N) % 10, torch.arange(N))
     classes = tuple(str(c) for c in range(10))
     data = DataSet("digits", "embedded", classes, some, some, None, "", N)
     run = RunDir(folder)
+    run.path.mkdir(exist_ok=True)
     attempt = run.take_attempt()
     log = Journal(attempt.journal)
-    return Training(run, attempt, config, data, log, lambda: None, torch.device("cpu"), team)
+    return Training(run, attempt, config, data, log, ask, torch.device("cpu"), team)
 
 
 def teacher(self, word):
@@ -134,6 +137,35 @@ def learn(name, stack, norm, changes, team):
         return {"steps": seen, "metrics": metrics, "method": dict(run.method.state_dict())}
 
 
+def interrupt(out: Path, team):
+    """Train a run through, and an equal one that is stopped before its fourth step and goes on.
+
+    Returns both states at the end, and what every rank has been told.
+    """
+    models.BUILDERS["resnet8"] = lambda classes, stride: Small(classes)
+    torch.set_default_dtype(torch.float32)
+    loader.pixels = evaluate.pixels = lambda images: images.float() / 255
+    config = short("te", ("rpat", "wa"), **{"optim.batch_size": 4, "eval.attack": "none"})
+    whole = training(out / "whole", config, team)
+    whole.fit()
+    begun = training(out / "parts", config, team, lambda: "pause" if begun.t == 4 else None)
+    told = ""
+    try:
+        begun.fit()
+    except Interrupted as asked:
+        told = asked.word
+    dist.barrier()  # rank 0 has saved
+    again = training(out / "parts", config, team)
+    again.restore(checkpoint.load(again.run.last))
+    began = again.t
+    again.fit()
+    ends = [
+        {**run.model.state_dict(), **run.method.state_dict(), **run.sums.state()}
+        for run in (whole, again)
+    ]
+    return {"ends": ends, "told": told, "from": began, "best": (whole.best, again.best)}
+
+
 def main(out: Path, which: str) -> None:
     """Train every case and write what was seen."""
     modes.processor_flags = lambda: {"avx512_bf16"}
@@ -142,6 +174,8 @@ def main(out: Path, which: str) -> None:
     place = ranks.place()
     team = meet(place, torch.device("cpu"))
     found = {case[0]: learn(*case[1:], team) for case in chosen(which)}
+    if place is not None:
+        found["interrupted"] = interrupt(out, team)
     torch.save(found, out / ("alone.pt" if place is None else f"rank-{place.rank}.pt"))
     team.leave()
 

@@ -79,6 +79,17 @@ def test_two_processes_compute_what_one_does(name, learned, same):
     assert_equal(name, learned, same)
 
 
+def test_a_request_to_stop_is_obeyed_by_all_at_one_step_and_they_go_on_exactly(learned, same):
+    several = [learned[f"rank-{rank}"]["interrupted"] for rank in range(2)]
+    assert [found["told"] for found in several] == ["pause", "stop"]  # the others only leave
+    for found in several:
+        assert found["from"] == 4
+        whole, again = found["ends"]
+        assert same(again, whole)
+        assert same(whole, several[0]["ends"][0])
+        assert found["best"][0] == found["best"][1] == several[0]["best"][0]
+
+
 @pytest.mark.slow
 def test_two_processes_compute_what_one_does_for_every_method_and_wrapper(tmp_path, same):
     found = learn(tmp_path, 2, "all")
@@ -173,6 +184,31 @@ def is_gone(pid):
         return True
 
 
+def test_a_killed_process_ends_the_run_and_a_request_stops_every_process(small_job):
+    run = small_job("run")
+    process = begin(run)
+    trained_to(run, process, 1, 1)
+    children = ranks_of(process.pid)
+    assert len(children) == 2
+    os.kill(children[1], signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert all(is_gone(pid) for pid in children)
+    *_, last = run.records(1)
+    assert last["kind"] == "error"
+    assert last["reason"] == "rank"
+    assert last["message"] == "rank 1 of 2 was killed by SIGKILL"
+
+    process = begin(run)
+    trained_to(run, process, 2, 1)
+    children = ranks_of(process.pid)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == SAVED
+    assert all(is_gone(pid) for pid in children)
+    *_, last = run.records(2)
+    assert (last["kind"], last["word"]) == ("stop", "SIGTERM")
+
+
+@pytest.mark.slow
 def test_a_run_of_two_processes_stops_dies_and_goes_on_exactly(small_job, same):
     whole, run = small_job("whole"), small_job("run")
     uninterrupted = begin(whole)
@@ -186,15 +222,8 @@ def test_a_run_of_two_processes_stops_dies_and_goes_on_exactly(small_job, same):
 
     process = begin(run)
     trained_to(run, process, 2, last["step"] + 1)
-    children = ranks_of(process.pid)
-    assert len(children) == 2
-    os.kill(children[1], signal.SIGKILL)
+    os.kill(ranks_of(process.pid)[1], signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert all(is_gone(pid) for pid in children)
-    *_, last = run.records(2)
-    assert last["kind"] == "error"
-    assert last["reason"] == "rank"
-    assert last["message"] == "rank 1 of 2 was killed by SIGKILL"
 
     assert begin(run).wait() == 0
     assert uninterrupted.wait() == 0
