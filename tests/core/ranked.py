@@ -22,7 +22,7 @@ from rpat.data.dataset import DataSet, Images
 from rpat.ema import frozen_copy
 from rpat.errors import Interrupted
 from rpat.journal import Journal
-from rpat.rundir import RunDir
+from rpat.rundir import Attempt, RunDir
 from rpat.train import Training
 
 N, BATCH, EPOCHS = 11, 8, 3
@@ -78,8 +78,8 @@ def training(folder: Path, config, team, ask=lambda: None) -> Training:
     data = DataSet("digits", "embedded", classes, some, some, None, "", N)
     run = RunDir(folder)
     run.path.mkdir(exist_ok=True)
-    attempt = run.take_attempt()
-    log = Journal(attempt.journal)
+    attempt = run.take_attempt() if team.leads else Attempt(run.path, 0)
+    log = Journal(attempt.journal) if team.leads else ranks.Silent()
     return Training(run, attempt, config, data, log, ask, torch.device("cpu"), team)
 
 
