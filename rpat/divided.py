@@ -237,7 +237,7 @@ def _parting() -> Iterator[None]:
     """Tell an operation that fails since another rank has gone from other errors."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
+        raise  # this rank's own
     except RuntimeError as error:
         raise Parted(str(error)) from error

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 
 from rpat.identity import process_identity
 from rpat.journal import VERSION, Journal
-from rpat.ranks import TORCHRUN
 from rpat.rundir import Attempt, RunDir, newest_code, read_json, replace
 from rpat_tui.launch import oom
 
@@ -113,8 +112,6 @@ def _memory(signal_name: str, before: oom.Counters) -> dict[str, object]:
 def _environment(run: RunDir, attempt: Attempt) -> dict[str, str]:
     """The trainer's environment: its attempt, and the code that was frozen for it."""
     env = {**os.environ, "RPAT_ATTEMPT": str(attempt.number), "PYTHONUNBUFFERED": "1"}
-    for name in TORCHRUN:  # of whatever started us: this run is none of its ranks
-        env.pop(name, None)
     snapshot = _snapshot(run)
     if snapshot is not None:
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(snapshot), env.get("PYTHONPATH")]))

@@ -11,11 +11,10 @@ import pytest
 
 from rpat.errors import ConfigError
 from rpat.recipes import recipe
-from rpat.rundir import RunDir
 from rpat_tui import placement
 from rpat_tui.home import Home
-from rpat_tui.launch import attend, box
-from rpat_tui.launch.box import in_the_way
+from rpat_tui.launch import box, local
+from rpat_tui.launch.box import in_the_way, survey
 from rpat_tui.launch.cards import Card
 from rpat_tui.launch.devices import Busy, Rules, Slot, Waiting, cards_of, plan
 from rpat_tui.launch.slurm.script import options, wanted_gres
@@ -94,6 +93,10 @@ def test_the_queue_knows_how_many_cards_its_runs_want(
     assert in_the_way(db, n, "auto", FOUR[:1], rules, 2) == [
         "it wants 2 cards; this machine has 1"
     ]  # fmt: skip
+    db.execute("update runs set state = 'running', slot = 'cuda:0+2' where n = ?", (n,))
+    cards = survey(db, FOUR, rules)["cards"]
+    assert [[run["id"] for run in card["runs"]] for card in cards] == [["r0003"], [], ["r0003"], []]
+    db.execute("update runs set state = 'queued', slot = '' where n = ?", (n,))
     db.execute("update runs set state = 'running', slot = 'cuda:0' where n = 1")
     assert in_the_way(db, n, "auto", FOUR[:2], rules, 2) == [
         "it wants 2 cards to itself", "cuda:0 is taken (cuda:0)",
@@ -161,16 +164,12 @@ def test_two_numbers_of_gpus_are_refused(home: Home, db: sqlite3.Connection) -> 
 # ----------------------------------------------------------------- what becomes of it
 
 
-def test_a_run_is_none_of_the_ranks_that_have_started_us(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
+def test_a_run_is_none_of_the_ranks_that_have_started_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
+    for name in names:
         monkeypatch.setenv(name, "1")
-    run = RunDir(home.runs / "r0001")
-    run.path.mkdir()
-    env = attend._environment(run, run.take_attempt())
-    assert not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"} & set(env)
-    assert os.environ["RANK"] == "1"
+    assert not {*names} & local._own().keys()
+    assert local._own().keys() < os.environ.keys()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -38,16 +39,17 @@ def environment(**more: str) -> dict[str, str]:
 def learn(out: Path, size: int, which: str) -> dict[str, dict[str, object]]:
     """Train the cases alone and in `size` processes, all at a time; returns what each saw."""
     script = [sys.executable, str(ROOT / "tests" / "core" / "ranked.py"), str(out), which]
-    with ranks.socket.create_server(("127.0.0.1", 0)) as door:
+    with socket.create_server(("127.0.0.1", 0)) as door:
         place = {
             "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(door.getsockname()[1]),
         }  # fmt: skip
         running = [subprocess.Popen(script, env=environment())]
         for rank in range(size):
+            env = environment(**place, RANK=str(rank))
             fds = [door.fileno()] if rank == 0 else []
-            more = {ranks.DOOR: str(fd) for fd in fds}  # noqa: B035  none or one
-            env = environment(**place, RANK=str(rank), **more)
+            if rank == 0:
+                env[ranks.DOOR] = str(door.fileno())
             running.append(subprocess.Popen(script, env=env, pass_fds=fds))
     assert [child.wait() for child in running] == [0] * (size + 1)
     names = ["alone", *(f"rank-{rank}" for rank in range(size))]
