@@ -1,6 +1,6 @@
 """A process that trains every method and stack, alone or as one of several; run by the tests.
 
-`python ranked.py OUT quick|all` writes `OUT/alone.pt`, or `OUT/rank-N.pt` where torchrun's
+`python ranked.py OUT quick|all [cuda]` writes `OUT/alone.pt`, or `OUT/rank-N.pt` where torchrun's
 variables say that it is one of several: what each step of each case computed, in float64.
 """
 
@@ -16,7 +16,7 @@ from conftest import Small, short
 from test_stacks import LATE, cases, title
 
 from rpat import checkpoint, evaluate, models, modes, ranks
-from rpat.__main__ import meet
+from rpat.__main__ import meet, pick_device
 from rpat.data import loader
 from rpat.data.dataset import DataSet, Images
 from rpat.ema import frozen_copy
@@ -25,6 +25,7 @@ from rpat.journal import Journal
 from rpat.rundir import Attempt, RunDir
 from rpat.train import Training
 
+DEVICE = "cuda" if "cuda" in sys.argv else "cpu"
 N, BATCH, EPOCHS = 11, 8, 3
 """Images and batches: the last one of an epoch has 3 images, which no two ranks share evenly."""
 
@@ -71,16 +72,17 @@ MIXED = ("data.cutmix", "data.augment")
 
 def training(folder: Path, config, team, ask=lambda: None) -> Training:
     """Return a training on random images; rank 0 asks whether to stop."""
+    device = getattr(team, "device", torch.device(DEVICE))
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (N, 3, 32, 32), generator=draw, dtype=torch.uint8)
-    some = Images(images, torch.arange(N) % 10, torch.arange(N))
+    some = Images(images, torch.arange(N) % 10, torch.arange(N)).to(device)
     classes = tuple(str(c) for c in range(10))
     data = DataSet("digits", "embedded", classes, some, some, None, "", N)
     run = RunDir(folder)
     run.path.mkdir(exist_ok=True)
     attempt = run.take_attempt() if team.leads else Attempt(run.path, 0)
     log = Journal(attempt.journal) if team.leads else ranks.Silent()
-    return Training(run, attempt, config, data, log, ask, torch.device("cpu"), team)
+    return Training(run, attempt, config, data, log, ask, device, team)
 
 
 def teacher(self, word):
@@ -172,7 +174,7 @@ def main(out: Path, which: str) -> None:
     Training.teacher = teacher
     torch.set_num_threads(1)
     place = ranks.place()
-    team = meet(place, torch.device("cpu"))
+    team = meet(place, pick_device(DEVICE, place))
     found = {case[0]: learn(*case[1:], team) for case in chosen(which)}
     if place is not None:
         found["interrupted"] = interrupt(out, team)

@@ -36,9 +36,9 @@ def environment(**more: str) -> dict[str, str]:
 # ------------------------------------------------------------- what is computed
 
 
-def learn(out: Path, size: int, which: str) -> dict[str, dict[str, object]]:
+def learn(out: Path, size: int, which: str, *more: str) -> dict[str, dict[str, object]]:
     """Train the cases alone and in `size` processes, all at a time; returns what each saw."""
-    script = [sys.executable, str(ROOT / "tests" / "core" / "ranked.py"), str(out), which]
+    script = [sys.executable, str(ROOT / "tests" / "core" / "ranked.py"), str(out), which, *more]
     with socket.create_server(("127.0.0.1", 0)) as door:
         place = {
             "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1",
@@ -53,7 +53,10 @@ def learn(out: Path, size: int, which: str) -> dict[str, dict[str, object]]:
             running.append(subprocess.Popen(script, env=env, pass_fds=fds))
     assert [child.wait() for child in running] == [0] * (size + 1)
     names = ["alone", *(f"rank-{rank}" for rank in range(size))]
-    return {name: torch.load(out / f"{name}.pt", weights_only=False) for name in names}
+    return {
+        name: torch.load(out / f"{name}.pt", map_location="cpu", weights_only=False)
+        for name in names
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +105,14 @@ def test_two_processes_compute_what_one_does_for_every_method_and_wrapper(tmp_pa
 @pytest.mark.slow
 def test_a_process_without_an_image_of_the_last_batch_computes_along(tmp_path, same):
     found = learn(tmp_path, 4, "quick")  # the last batch has 3 images
+    for case in chosen("quick"):
+        assert_equal(case[0], found, same)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there are no two GPUs here")
+def test_two_cards_compute_what_one_does(tmp_path, same):
+    found = learn(tmp_path, 2, "quick", "cuda")
     for case in chosen("quick"):
         assert_equal(case[0], found, same)
 
