@@ -211,7 +211,11 @@ def folded(device: torch.device, a: Any, n: int) -> tuple[Any, str]:
     for attack in ("pgd", "apgd-ce", "square") if a.tiny else ("pgd", "aa"):
         row = autoattack.compare(*autoattack.prepared(options, device), attack, device)
         found.append(row)
-        lines.append("- " + ", ".join(f"{name}: {value}" for name, value in row.items()))
+        took = ", ".join(f"{way} {value:.3g} s" for way, value in row["seconds"].items())
+        differ = row["decisions that differ"], row["predictions that differ"]
+        lines.append(f"- {attack}, {n} images: {took}, ratio {row['ratio']:.2f}; robust "
+                     f"{row['robust']}; decisions, predictions that differ: {differ[0]}, "
+                     f"{differ[1]}")  # fmt: skip
     return found, "\n".join(lines) + "\n\nAutoAttack with a twentieth of its budgets."
 
 
