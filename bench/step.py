@@ -1,14 +1,12 @@
 """One training step of each numeric mode beside the others, in turns, on the same batch.
 
     python bench/step.py [--model resnet18] [--batch-size 32] [--methods pgd-at+rpat,trades,mart]
-                         [--modes release,reference,exact,fast] [--rounds 5] [--threads 1]
+                         [--modes reference,exact,fast] [--rounds 5] [--threads 1]
                          [--device cpu] [--data CIFAR10_FOLDER] [--json FILE]
 
-`reference` is rpat's plain mode: the release's passes in the release's order, with gradients to the
-images alone while crafting. `release` adds what the authors' code computes besides and throws
-away: gradients of the crafting loss to all parameters, where its attack library asks for them
-(PGD-AT, Consistency-AT). Modes alternate within each round, so that what else the machine does
-meets all of them; ratios are medians over the rounds of the ratios within a round. Seconds are the
+`reference` computes what the authors' code does, in its order, the gradients that its attacks
+throw away included. Modes alternate within each round, so that what else the machine does meets
+all of them; ratios are medians over the rounds of the ratios within a round. Seconds are the
 processor's on a CPU, the wall clock's on a GPU. Images are random or real, never constant.
 """
 
@@ -19,16 +17,14 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rpat import modes
-from rpat.attacks import pgd as attack
 from rpat.config import DataConfig, RunConfig
 from rpat.data.dataset import load
 from rpat.data.loader import pixels
@@ -39,34 +35,15 @@ from rpat.recipes import recipe
 from rpat.step import Step
 from rpat.wrappers import build as build_method
 
-WASTEFUL = ("pgd-at", "consistency-at")
-"""Methods whose released attack computes parameter gradients."""
-
-
-@contextmanager
-def parameter_gradients(model: nn.Module) -> Iterator[None]:
-    """Let attacks compute, and throw away, the gradients to all parameters."""
-    real = torch.autograd.grad
-
-    def wasteful(loss: Tensor, inputs: Tensor) -> tuple[Tensor, ...]:
-        return real(loss, [inputs, *model.parameters()])[:1]
-
-    attack.torch.autograd.grad = wasteful
-    try:
-        yield
-    finally:
-        attack.torch.autograd.grad = real
-
 
 class Candidate:
     """A network, its method and its optimiser in one mode."""
 
     def __init__(self, config: RunConfig, mode: str, device: torch.device, size: int) -> None:
         torch.manual_seed(0)
-        self.config, self.device, self.release = config, device, mode == "release"
+        self.config, self.device = config, device
         self.model = build_model(config.model, 10, size).to(device)
-        name = "reference" if self.release else mode
-        self.passes = modes.make(name, self.model, device)
+        self.passes = modes.make(mode, self.model, device)
         self.method = build_method(config)
         self.method.setup(Run(self.model, 10, 50_000, config.schedule.epochs, 391))
         self.method.to(device)
@@ -78,14 +55,10 @@ class Candidate:
 
     def step(self, x: Tensor, y: Tensor) -> None:
         """Take one step of training: what `Training.train_step` does."""
-        wasteful = self.release and self.config.method.NAME in WASTEFUL
         views = self.method.views
         x, y = x.repeat(views, 1, 1, 1), y.repeat(views)
         step = Step(self.model, x, y, torch.arange(len(y), device=x.device), 0, self.t, 100_000)
-        with (
-            carried_out(self.passes),
-            parameter_gradients(self.model) if wasteful else nullcontext(),
-        ):
+        with carried_out(self.passes):
             self.model.train()
             step.x_adv = self.method.craft(step)
             self.optimizer.zero_grad(set_to_none=True)
@@ -137,7 +110,7 @@ def batches(folder: str, n: int, batch: int, size: int, device: torch.device) ->
 def compare(name: str, a: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Time a method's step in every mode."""
     config = configured(name, a.model, {"optim.lr": 0.01, "attack.steps": a.steps})
-    chosen = [m for m in a.modes.split(",") if m != "release" or config.method.NAME in WASTEFUL]
+    chosen = a.modes.split(",")
     candidates = {mode: Candidate(config, mode, device, 32) for mode in chosen}
     data = batches(a.data, a.rounds + 1, a.batch_size, 32, device)
     seconds: dict[str, list[float]] = {mode: [] for mode in chosen}
@@ -153,11 +126,6 @@ def compare(name: str, a: argparse.Namespace, device: torch.device) -> dict[str,
               for m in chosen}  # fmt: skip
     found: dict[str, Any] = {"method": name, "seconds": seconds, "ratio": ratios}
     found["median"] = {mode: statistics.median(s) for mode, s in seconds.items()}
-    if "release" in seconds:
-        found["ratio_to_release"] = {
-            m: statistics.median(b / s for b, s in zip(seconds["release"], seconds[m], strict=True))
-            for m in chosen
-        }
     return found
 
 
@@ -173,15 +141,11 @@ def machine(device: torch.device) -> str:
 
 def table(found: list[dict[str, Any]]) -> str:
     """Return the figures as Markdown."""
-    head = "| method | mode | seconds a step | times `reference` | times `release` |"
-    lines = [head, "| :-- | :-- | --: | --: | --: |"]
+    lines = ["| method | mode | seconds a step | times `reference` |", "| :-- | :-- | --: | --: |"]
     for row in found:
         for mode, median in row["median"].items():
-            beyond = row.get("ratio_to_release", {}).get(mode)
-            lines.append(
-                f"| {row['method']} | {mode} | {median:.4g} | {row['ratio'][mode]:.2f} | "
-                f"{'' if beyond is None else f'{beyond:.2f}'} |"
-            )
+            ratio = row["ratio"][mode]
+            lines.append(f"| {row['method']} | {mode} | {median:.4g} | {ratio:.2f} |")
     return "\n".join(lines)
 
 
@@ -190,7 +154,7 @@ def options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--methods", default="pgd-at+rpat,trades,trades+rpat,mart,mart+rpat")
-    parser.add_argument("--modes", default="release,reference,exact,fast")
+    parser.add_argument("--modes", default="reference,exact,fast")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int, default=0)

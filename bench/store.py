@@ -1,12 +1,29 @@
-"""A home full of finished runs, made the way a real one comes about: journals, then ingest."""
+"""What ingest, size, tables and polls cost, beside plain JSON lines and plain sqlite3.
+
+    python bench/store.py [--runs 1000] [--epochs 200] [--repeat 15]
+
+Builds a home of that many finished runs, made the way a real one comes about: journals, then
+ingest. The plain way takes turns with ours in the same run, on the same journals and rows. Seconds
+are the processor's, so that what else the machine does counts less. Prints a Markdown table with
+the targets.
+"""
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import math
 import os
+import platform
+import resource
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +32,9 @@ from rpat.recipes import RADIUS, recipe
 from rpat.rundir import RunDir
 from rpat_tui.home import Home
 from rpat_tui.store import db as database
-from rpat_tui.store import index, ingest
+from rpat_tui.store import index, ingest, queries
 from rpat_tui.store.queue import name_of
+from rpat_tui.store.window import Reader
 
 DATASETS = ("cifar10", "cifar100", "tiny-imagenet")
 MODELS = ("resnet18", "preactresnet18", "wrn-34-10", "resnet26-bottleneck")
@@ -43,8 +61,13 @@ def environment(home: Path) -> dict[str, str]:
     return made
 
 
-def build(folder: Path, runs: int, epochs: int) -> Built:
-    """Fill a new home with runs of 200 epochs and ten metrics and index them."""
+def build(
+    folder: Path, runs: int, epochs: int, beside: Callable[[int, RunDir], None] | None = None
+) -> Built:
+    """Fill a new home with runs of 200 epochs and ten metrics and index them.
+
+    `beside` is called after each run has been read, and not counted.
+    """
     home = Home(folder).make()
     configs = []
     axes = itertools.product(
@@ -58,10 +81,14 @@ def build(folder: Path, runs: int, epochs: int) -> Built:
         numbers = index.enqueue(home, db, configs, index.Wish(), {})
         for n in numbers:
             _journal(RunDir(home.runs / name_of(n)), n, configs[n - 1].threat.norm, epochs)
-        clock = time.perf_counter()
+        seconds = 0.0
         for n in numbers:
-            ingest.ingest(db, n, RunDir(home.runs / name_of(n)))
-        seconds = time.perf_counter() - clock
+            run = RunDir(home.runs / name_of(n))
+            clock = time.process_time()
+            ingest.ingest(db, n, run)
+            seconds += time.process_time() - clock
+            if beside is not None:
+                beside(n, run)
         db.execute("update runs set state = 'done', started = created, ended = created + 3600")
         points = db.execute("select count(*) from points").fetchone()[0]
         db.execute("pragma wal_checkpoint(truncate)")
@@ -111,3 +138,142 @@ def _evaluation(
         "robust": robust,
         **fixed,
     }
+
+
+# ------------------------------------------------------------- the measurement
+
+
+class Plain:
+    """A table of points and nothing else, filled with `json.loads` and `executemany`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.seconds = path, 0.0
+        self.db = sqlite3.connect(path, isolation_level=None)
+        self.db.execute("pragma journal_mode = wal")
+        self.db.execute("pragma synchronous = normal")
+        self.db.execute(
+            "create table points (series integer, step integer, epoch integer, value real, "
+            "primary key (series, step)) without rowid"
+        )
+
+    def read(self, n: int, run: RunDir) -> None:
+        """Read a run's journal, in one transaction."""
+        clock = time.process_time()
+        rows = []
+        for line in run.attempts()[-1].journal.read_bytes().splitlines():
+            record = json.loads(line)
+            if record["kind"] == "epoch":
+                for at, value in enumerate(record["values"].values()):
+                    rows.append((n * len(METRICS) + at, record["step"], record["epoch"], value))
+        rows.sort()
+        self.db.execute("begin")
+        self.db.executemany("insert into points values (?, ?, ?, ?)", rows)
+        self.db.execute("commit")
+        self.seconds += time.process_time() - clock
+
+
+MINIMAL = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+for row in db.execute(
+    "select r.id, r.method, max(case s.name when 'test/clean_acc' then b.value end), "
+    "max(case s.name when 'test/pgd_acc' then b.max_value end) from runs r "
+    "join series s on s.run = r.n join latest_best b on b.series = s.id "
+    "where s.name in ('test/clean_acc', 'test/pgd_acc') group by r.n limit 250"
+):
+    print(*row, sep=" | ")
+"""
+"""The least that shows 250 runs from a summary table."""
+
+
+def processes(commands: list[list[str]], env: dict[str, str], repeat: int) -> list[float]:
+    """Return the median processor milliseconds of commands, each a new process, in turns."""
+    taken: list[list[float]] = [[] for _ in commands]
+    for turn in range(repeat + 1):
+        for times, command in zip(taken, commands, strict=True):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            if turn:  # the first one warms the disk
+                spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+                times.append(spent * 1e3)
+    return [statistics.median(times) for times in taken]
+
+
+def in_turns(ways: list[Callable[[], object]], repeat: int = 2000) -> list[float]:
+    """Return the median microseconds of calls, in turns."""
+    taken: list[list[float]] = [[] for _ in ways]
+    for _ in range(repeat):
+        for times, way in zip(taken, ways, strict=True):
+            clock = time.perf_counter()
+            way()
+            times.append((time.perf_counter() - clock) * 1e6)
+    return [statistics.median(times) for times in taken]
+
+
+def line(what: str, ours: float, plain: float, target: float, met: bool, unit: str) -> str:
+    """Return a row of the table."""
+    verdict = "met" if met else f"missed, {ours / target:.2f} of it"
+    return (
+        f"| {what} | {ours:,.4g} {unit} | {plain:,.4g} {unit} | {target:,.4g} {unit} | {verdict} |"
+    )
+
+
+def main() -> None:
+    """Build, measure, print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--repeat", type=int, default=15)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Plain(Path(folder) / "plain.db")
+        home = Home(Path(folder) / "home")
+        built = build(home.path, options.runs, options.epochs, plain.read)
+        plain.db.execute("pragma wal_checkpoint(truncate)")
+        report(home, built, plain, options)
+
+
+def report(home: Home, built: Built, plain: Plain, options: argparse.Namespace) -> None:
+    """Measure tables and polls, and print everything."""
+    rate, plain_rate = built.points / built.ingest_s, built.points / plain.seconds
+    size, plain_size = built.bytes / built.points, plain.path.stat().st_size / built.points
+    rpat = [sys.executable, "-m", "rpat_tui"]
+    table, some, minimal, bare = processes(
+        [
+            [*rpat, "table", "--format", "json"],
+            [*rpat, "table", "--dataset", "cifar10", "--norm", "linf", "--format", "json"],
+            [sys.executable, "-c", MINIMAL, str(home.database)],
+            [sys.executable, "-c", "pass"],
+        ],
+        environment(home.path), options.repeat,
+    )  # fmt: skip
+    reader, middle, seen = Reader(home), options.runs // 2, 391 * (options.epochs - 50)
+    with reader.reading() as db:
+        series = "select step, epoch, value from points where series = ? and step > ?"
+        (known,) = db.execute(
+            "select id from series where run = ? and name = 'test/pgd_acc'", (middle,)
+        ).fetchone()
+        new, plain_new, nothing, plain_nothing = in_turns([
+            lambda: queries.points(db, middle, "test/pgd_acc", seen),
+            lambda: db.execute(series, (known, seen)).fetchall(),
+            reader.pulse,
+            lambda: db.execute("pragma data_version").fetchone(),
+        ])  # fmt: skip
+    print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
+          f"{os.cpu_count()} cores; {options.runs:,} runs, {built.points:,} points\n")  # fmt: skip
+    print("| what | ours | plain, in the same run | target | |")
+    print("| :-- | --: | --: | --: | :-- |")
+    print(line("ingest, summary kept up, points a second", rate, plain_rate, 350_000,
+               rate >= 350_000, ""))  # fmt: skip
+    print(line("database, a point", size, plain_size, 25, size <= 25, "bytes"))
+    most = 2.5 * minimal
+    print(line("`rpat table`, everything", table, minimal, most, table <= most, "ms"))
+    print(line("`rpat table`, one data set and norm", some, minimal, most, some <= most, "ms"))
+    print(line("poll, 50 new points", new, plain_new, 60, new <= 60, "us"))
+    print(line("poll, nothing new", nothing, plain_nothing, 10, nothing <= 10, "us"))
+    print(f"\nA bare interpreter takes {bare:.0f} ms of the same processor time.")
+
+
+if __name__ == "__main__":
+    main()

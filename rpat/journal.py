@@ -100,7 +100,7 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
 
 def _parse(line: bytes) -> Record | None:
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode())  # of bytes, json would guess the encoding first
     except ValueError:
         return None
     if isinstance(record, dict) and isinstance(record.get("seq"), int) and "kind" in record:

@@ -1,7 +1,8 @@
 """The numeric modes: one algorithm, carried out plainly, without waste, or in bfloat16.
 
-`reference` makes every pass of the authors' releases. `exact` leaves out what cannot change the
-result but for rounding: BatchNorm in the attacked network, and second passes of the same images.
+`reference` makes every pass of the authors' releases and computes every gradient that they do.
+`exact` leaves out what cannot change the result but for rounding: parameters' gradients in the
+attack, BatchNorm in the attacked network, and second passes of the same images.
 `fast` computes convolutions in bfloat16; weights, statistics, logits and losses stay float32.
 docs/performance.md says what each gains.
 """
@@ -93,6 +94,10 @@ class Exact(Passes):
             yield lambda k: self.twin
         else:
             yield lambda k: lambda x: self.logits(model, x)
+
+    def gradient(self, loss: Tensor, x: Tensor, model: nn.Module, live_weights: bool) -> Tensor:
+        """Differentiate to the images alone."""
+        return super().gradient(loss, x, model, live_weights=False)
 
     def judging(self, network: nn.Module) -> Passes:
         """Search adversarial images with a twin; the verdict stays the network's own."""

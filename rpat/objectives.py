@@ -34,6 +34,12 @@ class Knobs(Section):
     OBJECTIVE: ClassVar[str] = ""
     REFUSES: ClassVar[Mapping[str, str]] = {}
     """Wrappers that make no sense on this one, and `cutmix`, each with the reason."""
+    LIVE_WEIGHTS: ClassVar[bool | None] = None
+    """Whether the authors' attack computes the gradients to all parameters too, for nothing.
+
+    None: a method's does not, and a wrapper's code attacks as its base does. One False in a stack
+    outweighs: that code freezes the parameters, or asks for the images' gradient alone.
+    """
 
 
 class MethodConfig(Knobs):
@@ -119,6 +125,8 @@ class RandomConfig(MethodConfig):
 class PgdAtConfig(MethodConfig):
     """Adversarial training on PGD examples."""
 
+    LIVE_WEIGHTS = True
+
 
 @method(
     "trades",
@@ -155,6 +163,7 @@ class MartConfig(MethodConfig):
 class ConsistencyAtConfig(MethodConfig):
     """Knobs of Consistency-AT. The original's own CIFAR-10 command adds AutoAugment (D20)."""
 
+    LIVE_WEIGHTS = True
     lam: float = knob("weight of the consistency term", default=1.0, low=0)
     temperature: float = knob("of both softmaxes", default=0.5, above=0)
 
@@ -190,6 +199,7 @@ class MmaConfig(MethodConfig):
 class GairatConfig(MethodConfig):
     """Knobs of GAIRAT. Its ResNet-18 lambda is not published; -1 is the code's default."""
 
+    LIVE_WEIGHTS = True
     lam: float = knob("lean of the weights (lambda); large means equal", default=-1.0)
     weight: str = knob(
         "form of the weights", default="tanh", choices=("tanh", "sigmoid", "discrete")
@@ -381,6 +391,7 @@ class CleanPassConfig(WrapperConfig):
 class KdConfig(WrapperConfig):
     """Knobs of distillation from two teachers, named by the SHA-256 of their weights."""
 
+    LIVE_WEIGHTS = False
     natural: str = knob("weights of the naturally trained teacher", default="", parse=weights_word)
     robust: str = knob("weights of the robustly trained teacher", default="", parse=weights_word)
     w_base: float = knob("weight of the base's loss", default=0.3, low=0)
@@ -398,6 +409,7 @@ class KdConfig(WrapperConfig):
 class SwaConfig(WrapperConfig):
     """Knobs of stochastic weight averaging; BatchNorm's statistics are estimated anew."""
 
+    LIVE_WEIGHTS = False
     start: float = knob("part of the run before it", default=55 / 200, low=0, high=1)
 
 
@@ -456,6 +468,7 @@ class AdrConfig(WrapperConfig):
     CIFAR-10 values; CIFAR-100: tau 1.5 to 1.0; Tiny-ImageNet: tau 2.0 to 1.5, lam 0.5 to 0.9.
     """
 
+    LIVE_WEIGHTS = False
     tau_high: float = knob("first temperature", default=2.5, above=0)
     tau_low: float = knob("last temperature", default=2.0, above=0)
     lam_low: float = knob("first trust in the teacher", default=0.7, low=0, high=1)

@@ -88,6 +88,15 @@ class Passes:
         """
         yield lambda k: model
 
+    def gradient(self, loss: Tensor, x: Tensor, model: nn.Module, live_weights: bool) -> Tensor:
+        """Return the gradient of an attack's loss to the images `x` that it moves.
+
+        With `live_weights`, those to all parameters are computed too, as by the authors' code,
+        and dropped: a third of the attack's arithmetic.
+        """
+        weights = [p for p in model.parameters() if p.requires_grad] if live_weights else []
+        return torch.autograd.grad(loss, [x, *weights], allow_unused=True)[0]
+
     def judging(self, network: nn.Module) -> Passes:
         """Return how a network is put to the test after an epoch."""
         return Passes()

@@ -31,15 +31,18 @@ def pgd(
     step_size: Size | None = None,
     probe: Probe | None = None,
     full: int = 0,
+    live_weights: bool = False,
 ) -> Tensor:
     """Return images [B, 3, H, W] of [0, 1] within `threat` around `x` that climb `ascent`.
 
-    The last iterate is returned. The gradient is taken with respect to the images alone:
-    parameter gradients are neither computed nor touched, and the network's mode is restored.
+    The last iterate is returned. The parameters' `grad` is not touched, and the network's mode is
+    restored.
     With `attack.bn = "train"` the passes move BatchNorm's running statistics; `closing_forward`
     and `double_forward` add the passes that some releases make, which matter only for those.
     `epsilon` and `step_size` override the configured ones, per image where they are tensors.
-    `full` is the number of first iterations that no mode may compute in less precision.
+    `full` is the number of first iterations that no mode may compute in less precision. With
+    `live_weights` the authors' code computes the gradients to the parameters as well, which play
+    no part; the mode decides whether that is done.
     """
     norm = NORMS[threat.norm]
     radius = threat.epsilon if epsilon is None else epsilon
@@ -52,7 +55,8 @@ def pgd(
         elif not attack.steps:
             x_adv = _into_ball(norm, x, x_adv - x, radius, attack.order)
         for k in range(attack.steps):
-            gradient = _gradient(model, network(k), x_adv, ascent, attack, k, probe)
+            leaf, loss = _climbed(model, network(k), x_adv, ascent, attack, k, probe)
+            gradient = current().gradient(loss, leaf, model, live_weights)
             moved = x_adv - x + norm.ascend(gradient, length, attack.floor)
             x_adv = _into_ball(norm, x, moved, radius, attack.order)
         if attack.closing_forward:
@@ -61,7 +65,7 @@ def pgd(
     return x_adv.detach()
 
 
-def _gradient(
+def _climbed(
     model: nn.Module,
     network: Network,
     x: Tensor,
@@ -69,15 +73,15 @@ def _gradient(
     attack: AttackConfig,
     k: int,
     probe: Probe | None,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
+    """Return the images as a leaf of their own, and the loss that is climbed from there."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = current().twice(model, network, x) if attack.double_forward else network(x)
         if probe is not None:
             probe(k, logits.detach())
         loss = ascent(logits)
-        loss = loss.sum() if attack.reduction == "sum" else loss.mean()
-    return torch.autograd.grad(loss, x)[0]
+        return x, loss.sum() if attack.reduction == "sum" else loss.mean()
 
 
 def _into_ball(

@@ -51,6 +51,8 @@ class Method(nn.Module):
         self.config = config
         self.threat = run_config.threat
         self.attack = run_config.attack
+        said = [part.LIVE_WEIGHTS for part in (run_config.method, *run_config.wrappers)]
+        self.live_weights = True in said and False not in said
         self.epochs = run_config.schedule.epochs
 
     def begins(self, fraction: float) -> int:
@@ -81,6 +83,7 @@ class Method(nn.Module):
             self.attack,
             step.generator("attack"),
             full=self.full_precision_steps(),
+            live_weights=self.live_weights,
             **options,
         )
 

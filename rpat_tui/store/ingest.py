@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
-from itertools import pairwise
+from operator import le, lt
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,8 @@ class _Batch:
         ).fetchone()[0]
         self.limit: float = float("inf") if later is None else later
         """Steps beyond this belong to a later attempt."""
+        self.reached: tuple[int, int] | None = None
+        """The highest step and epoch among the points collected; the run's row waits for them."""
 
     def add(self, file: str, record: Record) -> None:
         """Take one record; kinds that nobody queries are kept as events."""
@@ -185,6 +187,7 @@ class _Batch:
 
     def begin(self, record: Record) -> None:
         """Drop what this attempt trains again, then note who it is."""
+        self.note_progress()
         start = record["from_step"]
         if start is not None:  # else it failed before it knew
             _drop_after(self.db, self.n, self.attempt, start, self.limit)
@@ -204,10 +207,8 @@ class _Batch:
         for name, value in record["values"].items():
             self.points[name].append((step, epoch, value))
         completed = epoch if record["kind"] == "epoch" else 0
-        self.db.execute(
-            "update runs set step = max(step, ?), epoch = max(epoch, ?) where n = ?",
-            (step, completed, self.n),
-        )
+        before = self.reached or (0, 0)
+        self.reached = max(before[0], step), max(before[1], completed)
         if "stage" in record:  # a job that has no epochs
             self.db.execute(
                 "update runs set steps = ?, stage = ? where n = ?",
@@ -309,12 +310,27 @@ class _Batch:
 
     # ------------------------------------------------------------- points
 
+    def note_progress(self) -> None:
+        """Raise the run's step and epoch to what was collected."""
+        if self.reached is not None:
+            self.db.execute(
+                "update runs set step = max(step, ?), epoch = max(epoch, ?) where n = ?",
+                (*self.reached, self.n),
+            )
+            self.reached = None
+
     def flush(self) -> None:
         """Write the collected points and bring `latest_best` up to date."""
+        self.note_progress()
         for name, rows in self.points.items():
             series = _series(self.db, self.n, name)
+            (last,) = self.db.execute(
+                "select max(step) from points where series = ?", (series,)
+            ).fetchone()
+            steps = [-1 if last is None else last, *[step for step, _, _ in rows]]
+            new = all(map(lt, steps, steps[1:]))  # nothing to replace: a third faster
             self.db.executemany(
-                "insert or replace into points values (?, ?, ?, ?)",
+                f"insert {'' if new else 'or replace '}into points values (?, ?, ?, ?)",
                 [(series, *row) for row in rows],
             )
             _summarise(self.db, series, rows)
@@ -375,21 +391,23 @@ def _summarise(
         "from latest_best where series = ?",
         (series,),
     ).fetchone()
-    steps = [old[0] if old else -1, *(at for at, _, _ in rows)]
-    if any(later <= earlier for earlier, later in pairwise(steps)):
+    steps = [old[0] if old else -1, *[at for at, _, _ in rows]]
+    if any(map(le, steps[1:], steps)):
         old, rows = None, _points(db, series)
     step, epoch, value, high, high_epoch, low, low_epoch, count = old or (
         -1, 0, None, None, None, None, None, 0,
     )  # fmt: skip
-    for at, in_epoch, new in rows:
-        count += 1
-        step, epoch, value = at, in_epoch, new
-        if new is None:
-            continue
-        if high is None or new > high:
-            high, high_epoch = new, in_epoch
-        if low is None or new < low:
-            low, low_epoch = new, in_epoch
+    count += len(rows)
+    if rows:
+        step, epoch, value = rows[-1]
+    known = [(new, in_epoch) for _, in_epoch, new in rows if new is not None]
+    if known:
+        news = [new for new, _ in known]
+        top, bottom = max(news), min(news)
+        if high is None or top > high:
+            high, high_epoch = known[news.index(top)]
+        if low is None or bottom < low:
+            low, low_epoch = known[news.index(bottom)]
     db.execute(
         "insert or replace into latest_best values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (series, step, epoch, value, high, high_epoch, low, low_epoch, count),

@@ -144,6 +144,77 @@ def calls(monkeypatch, kind):
     return made
 
 
+LIVE = {"pgd-at", "consistency-at", "gairat", "wa", "awp", "rebat", "rpat++"}
+"""Methods whose authors let the attack differentiate to the parameters too."""
+
+
+def live(name, stack):
+    """Return whether the code of a case's authors computes gradients to all parameters."""
+    return name in LIVE and not {"adr", "kd", "swa"} & set(stack)
+
+
+def attacks():
+    """Yield mode, method and stack: every stack as the authors run it, the live ones without."""
+    for name, stack, norm, _ in cases():
+        if norm == "linf":
+            yield "reference", name, stack
+            if live(name, stack):
+                yield "exact", name, stack
+    yield "fast", "pgd-at", ("rpat",)
+
+
+@pytest.mark.parametrize(("mode", "name", "stack"), attacks(), ids=title)
+@pytest.mark.usefixtures("bfloat16")
+def test_reference_alone_computes_the_gradients_that_the_authors_throw_away(
+    mode, name, stack, trained, monkeypatch
+):
+    computed, real = [], Training.train_step
+
+    def counted(self, step):
+        weights, craft = list(self.model.parameters()), self.method.craft
+
+        def watched(step):
+            hooks = [p.register_hook(lambda gradient: computed.append(1)) for p in weights]
+            x_adv = craft(step)
+            for hook in hooks:
+                hook.remove()
+            return x_adv
+
+        self.method.craft = watched
+        terms = real(self, step)
+        del self.method.craft
+        return terms
+
+    monkeypatch.setattr(Training, "train_step", counted)
+    run, seen = trained(name, stack, mode=mode, epochs=1)
+    wasted = mode == "reference" and live(name, stack)
+    steps = len(seen) * run.config.attack.steps if wasted else 0
+    assert len(computed) == steps * len(list(run.model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("name", "stack", "norm", "changes"),
+    [
+        ("pgd-at", ("rpat",), "linf", {}),
+        ("consistency-at", ("rpat",), "l2", {}),
+        ("gairat", (), "linf", {}),
+        ("awp", ("rpat",), "linf", {}),
+        DOUBLE,
+    ],
+    ids=title,
+)
+def test_gradients_that_are_thrown_away_change_no_bit(
+    name, stack, norm, changes, trained, monkeypatch
+):
+    found = []
+    for alone in (False, True):
+        if alone:
+            to_images = lambda self, loss, x, *_: torch.autograd.grad(loss, x)[0]  # noqa: E731
+            monkeypatch.setattr(Passes, "gradient", to_images)
+        found.append(trained(name, stack, norm, mode="reference", **changes)[1])
+    assert_close(*found, tolerance=0)
+
+
 @pytest.mark.parametrize(
     ("mode", "through_network", "through_twin"), [("reference", 1 + 2 + 4, 0), ("exact", 1 + 3, 2)]
 )
