@@ -79,18 +79,25 @@ def public(row: Mapping[str, Any]) -> Json:
     out = {key: row[key] for key in LIST_KEYS}
     for key in ("created", "started", "ended"):
         out[key] = iso(row[key])
+    out["host"] = row["id"].rpartition(":")[0]
     return out
 
 
 def find(db: sqlite3.Connection, words: Sequence[str]) -> list[int]:
     """Return the numbers of runs named by id (`r0193`, `r193`, `193`), uid or unique name.
 
+    Where other machines' runs are shown too, theirs are named as in `box:r0193`.
+
     Raises `ConfigError` for a word that names no run or several.
     """
     numbers = []
     for word in words:
-        digits = word.removeprefix("r")
-        if digits.isdigit():
+        machine, _, own = word.rpartition(":")
+        digits = own.removeprefix("r")
+        if digits.isdigit() and machine:
+            name = f"{machine}:{name_of(int(digits))}"
+            found = db.execute("select n from runs where id = ?", (name,)).fetchall()
+        elif digits.isdigit():
             found = db.execute("select n from runs where n = ?", (int(digits),)).fetchall()
         else:
             found = db.execute(
