@@ -63,7 +63,7 @@ def remotes(
         rows.append({
             "name": place.name, "host": place.host, "home": place.home or facts.get("path", ""),
             "runs": len(mirror.known()) if facts else 0,
-            "seen": float(facts["seen"]) if "seen" in facts else None,
+            "seen": mirror.seen_at(),
             "version": facts.get("version", ""), "problem": problem,
         })  # fmt: skip
     if json:

@@ -30,7 +30,9 @@ from rpat_tui.store import db as database
 from rpat_tui.store import marks
 
 LOOK = 1.0
-"""Seconds between two looks at what is new."""
+"""Seconds between two looks at what is new, at least."""
+DEAR = 20
+"""Looking takes at most one part in so many of the time."""
 
 
 class Feed:
@@ -54,9 +56,9 @@ class Feed:
     def serve(self, source: int) -> None:
         """Answer until the other side hangs up."""
         buffer = b""
-        looked = time.monotonic()
+        looked, pause = time.monotonic(), LOOK
         while True:
-            due = looked + LOOK if self.following else self._spoke + wire.BEAT
+            due = looked + pause if self.following else self._spoke + wire.BEAT
             ready, _, _ = select.select([source], [], [], max(due - time.monotonic(), 0))
             if ready:
                 data = os.read(source, 1 << 16)
@@ -65,9 +67,11 @@ class Feed:
                 *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
                     self.answer(line)
-            if self.following and time.monotonic() >= looked + LOOK:
+            if self.following and time.monotonic() >= looked + pause:
+                clock = time.thread_time()
                 self.tell_changes()
                 looked = time.monotonic()
+                pause = max(LOOK, DEAR * (time.thread_time() - clock))
             if time.monotonic() >= self._spoke + wire.BEAT:
                 self.say({"beat": time.time()})
 

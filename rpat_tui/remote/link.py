@@ -103,6 +103,11 @@ class Link:
         self._errors.close()
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the process of ssh has ended."""
+        return self._child.poll() is not None
+
+    @property
     def pid(self) -> int:
         """The process of ssh."""
         return self._child.pid

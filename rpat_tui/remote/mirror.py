@@ -87,8 +87,24 @@ class Mirror:
         with self.opened() as db:
             return marks.kept(db)
 
+    def seen_at(self) -> float | None:
+        """Return when the far side was heard of last."""
+        try:
+            return (self.path / "seen").stat().st_mtime
+        except OSError:
+            return None
+
+    def state(self) -> tuple[int, ...]:
+        """Return numbers that are others whenever something was taken over."""
+        found = []
+        for name in ("mirror.db", "mirror.db-wal"):
+            with suppress(OSError):
+                stat = (self.path / name).stat()
+                found += [stat.st_size, stat.st_mtime_ns]
+        return tuple(found)
+
     def facts(self) -> dict[str, str]:
-        """Return who was asked last and when: home, host, version, path, seen."""
+        """Return who was asked last: home, host, version, path."""
         with self.opened() as db:
             return dict(db.execute("select key, value from facts").fetchall())
 
@@ -145,7 +161,7 @@ class Taking:
 
     def seen(self) -> None:
         """Note that the far side was heard of now."""
-        belonging.set_fact(self.db, "seen", f"{time.time():.3f}")
+        (self.mirror.path / "seen").touch()
 
     # ----------------------------------------------------------------- runs
 
@@ -296,7 +312,7 @@ def bring_up(mirror: Mirror, wait: float) -> Contact:
                 problem = str(error)
             except (OSError, sqlite3.Error) as error:
                 raise StoreError(f"{mirror.path}: {error}") from error
-        seen = float(belonging.fact(db, "seen") or 0) or None
+        seen = mirror.seen_at()
         if not free and (seen is None or time.time() - seen > FRESH):
             problem = f"{mirror.place.name}: another process is asking it just now"
     return Contact(

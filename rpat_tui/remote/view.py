@@ -75,6 +75,11 @@ class View:
         self.problems: list[str] = []
         """Why runs are left out, as of the last update."""
 
+    def name_of(self, n: int) -> str:
+        """Return the id of a run in the view."""
+        k, own = divmod(n, STRIDE)
+        return f"{self.places[k - 1].name}:{name_of(own)}" if k else name_of(n)
+
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
         """Open the joined database; made where it is missing."""

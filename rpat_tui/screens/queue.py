@@ -148,8 +148,13 @@ class QueueScreen(Page):
 
     def action_priority(self, by: int) -> None:
         """Raise or lower the priority of the run under the cursor."""
-        for n in self.chosen():
-            self.rpat.change(partial(_priority, n=n, by=by))
+        self.aside(self._raise(by))
+
+    async def _raise(self, by: int) -> None:
+        for row in await self.told(self.rows()) or []:
+            self.rpat.change_runs(
+                [row], "priority", {"priority": row["priority"] + by}, partial(_priority, by=by)
+            )
 
     def action_drain(self) -> None:
         """Hold everything back, or release it."""

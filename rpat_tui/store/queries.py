@@ -472,7 +472,7 @@ def workload(db: sqlite3.Connection, slots: int = 1) -> Workload:
     rows = _rows(
         db,
         "select n, state, kind, model, dataset, method, rpat, epochs, epoch, step, steps, held, "
-        f"{BLOCKED} as blocked from runs where state in ('queued', {_quoted(OPEN)}) "
+        f"{BLOCKED} as blocked from runs where state in ('queued', {_quoted(OPEN)}) and {HERE} "
         f"order by state = 'queued', {ORDER}",
         [],
     )
@@ -530,11 +530,16 @@ def usual_paces(
     return [pace for found in paces.values() for pace in found[-5:]]
 
 
-def counts(db: sqlite3.Connection) -> dict[str, int]:
-    """Return how many runs are in each state."""
+HERE = "instr(id, ':') = 0"
+"""No run of another machine: those are called box:r0012."""
+
+
+def counts(db: sqlite3.Connection, *, here: bool = False) -> dict[str, int]:
+    """Return how many runs are in each state; `here` leaves other machines' out."""
+    own = f"and {HERE}" if here else ""
     return dict(
         db.execute(
-            f"select state, count(*) from runs r where {LISTED.format('r')} group by state"
+            f"select state, count(*) from runs r where {LISTED.format('r')} {own} group by state"
         ).fetchall()
     )
 
