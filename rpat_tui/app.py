@@ -43,6 +43,7 @@ from rpat_tui.store import queries, queue
 from rpat_tui.themes import BUILT_IN, MONO
 from rpat_tui.widgets import crash, thrift
 from rpat_tui.widgets.bar import Bar, BarState
+from rpat_tui.widgets.columns import MACHINE
 from rpat_tui.widgets.dressed import Dressed
 from rpat_tui.widgets.inorder import KeysInOrder
 from rpat_tui.widgets.keyed import Keyed
@@ -565,6 +566,12 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
     def name_of(self, n: int) -> str:
         """Return the id of a run that is shown."""
         return self.elsewhere.view.name_of(n) if self.elsewhere else queue.name_of(n)
+
+    @property
+    def ids(self) -> int:
+        """How many cells ids take where other machines are shown; else 0."""
+        places = self.elsewhere.view.places if self.elsewhere else []
+        return max((min(len(place.name), MACHINE) for place in places), default=-6) + 6
 
     def places(self) -> list[str]:
         """Return the places that can be held back."""

@@ -169,6 +169,7 @@ class RunsScreen(Page):
                     glyphs=self.rpat.glyphs,
                     colour_of=lambda n: self.palette.colour(self.rpat.name_of(n)),
                     thread=self.rpat.reader.thread,
+                    ids=self.rpat.ids,
                     id="table",
                 )
                 yield Static(_welcome(self.rpat.key_of), id="welcome", markup=False)
