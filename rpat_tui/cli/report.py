@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rpat_tui.cli.output import HomeOption, JsonOption, print_json, reading, say
+from rpat_tui.cli.elsewhere import RemoteOption, looking
+from rpat_tui.cli.output import HomeOption, JsonOption, print_json, say
 
 
 def report(
@@ -22,6 +23,7 @@ def report(
         "report.html"
     ),
     title: Annotated[str, typer.Option("--title", help="Title of the page.")] = "",
+    remote: RemoteOption = None,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -37,7 +39,7 @@ def report(
     from rpat_tui.store import queries
 
     reports.check(out)
-    with reading(home) as (place, db):
+    with looking(home, remote, runs or ()) as (place, db):
         numbers = queries.find(db, chosen(db, runs or [], where))
         kinds = {row["id"]: row["kind"] for row in queries.runs(db, numbers=numbers)}
         for name, kind in kinds.items():

@@ -112,6 +112,9 @@ def find(db: sqlite3.Connection, words: Sequence[str]) -> list[int]:
 
 
 def _unknown(db: sqlite3.Connection, word: str) -> str:
+    machine, _, own = word.rpartition(":")
+    if machine and own.removeprefix("r").isdigit():
+        return f"run '{word}' does not exist here; rpat list --remote {machine} shows what is there"
     digits = word.removeprefix("r")
     name = name_of(int(digits)) if digits.isdigit() else word
     if fact(db, f"deleted:{name}"):
