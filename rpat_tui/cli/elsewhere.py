@@ -66,7 +66,7 @@ def looking(
     with database.opened(view.own) as own:
         refreshed(view.own, own)
         with view.opened() as db:
-            view.update(db, own)
+            view.update(db, own, remark)
             for problem in view.problems[:3]:
                 remark(problem)
             if len(view.problems) > 3:
@@ -83,7 +83,7 @@ def _asked(view: Any) -> list[Contact]:
 
     wait = settings()["remote_wait"].value
     with ThreadPoolExecutor(len(view.mirrors)) as pool:
-        return list(pool.map(lambda mirror: bring_up(mirror, wait), view.mirrors))
+        return list(pool.map(lambda mirror: bring_up(mirror, wait, remark), view.mirrors))
 
 
 def told(contact: Contact) -> Iterator[str]:

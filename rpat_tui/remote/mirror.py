@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,12 +32,15 @@ from rpat_tui.store.queue import name_of
 
 AT_ONCE = 100
 """Runs that are asked for in one request."""
+MANY = 300
+"""Runs of which it is said that they take a while."""
 MOST = 10_000_000
 """Runs have smaller numbers."""
 FRESH = 15.0
 """Seconds for which what another process keeps up to date is not asked for again."""
 
 Json = dict[str, Any]
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +115,10 @@ class Mirror:
 class Taking:
     """Brings a mirror up to date over a link; the holder of its lock."""
 
-    def __init__(self, mirror: Mirror, db: sqlite3.Connection, link: Link) -> None:
-        self.mirror, self.db, self.link = mirror, db, link
+    def __init__(
+        self, mirror: Mirror, db: sqlite3.Connection, link: Link, say: Say | None = None
+    ) -> None:
+        self.mirror, self.db, self.link, self.say = mirror, db, link, say
         self.taken = 0
         """Runs that have been brought up to date."""
         self._check()
@@ -178,6 +183,8 @@ class Taking:
             if row is not None and not marks.same_run(row[0], new[n]):
                 self.forget([n])  # another run has that number now
         numbers = list(new)
+        if self.say is not None and len(numbers) >= MANY:
+            self.say(f"{self.mirror.place.name}: taking over {len(numbers):,} runs")
         for start in range(0, len(numbers), AT_ONCE):
             some = numbers[start : start + AT_ONCE]
             wanted = {str(n): _has(self.mirror.folder(n)) for n in some}
@@ -295,8 +302,11 @@ class Contact:
     sent: int = 0
 
 
-def bring_up(mirror: Mirror, wait: float) -> Contact:
-    """Ask a machine once for all that is new there; never raises for the link."""
+def bring_up(mirror: Mirror, wait: float, say: Say | None = None) -> Contact:
+    """Ask a machine once for all that is new there; never raises for the link.
+
+    `say` is told what takes a while.
+    """
     problem, taken, received, sent = "", 0, 0, 0
     with mirror.opened() as db, held(mirror.lock) as free:
         if free:
@@ -304,7 +314,7 @@ def bring_up(mirror: Mirror, wait: float) -> Contact:
                 with Link(mirror.place, wait) as link:
                     mirror.remember()
                     try:
-                        taking = Taking(mirror, db, link)
+                        taking = Taking(mirror, db, link, say)
                         taken = taking.all()
                     finally:
                         received, sent = link.received, link.sent

@@ -25,7 +25,7 @@ from rpat.rundir import RunDir
 from rpat_tui.home import Home
 from rpat_tui.launch.locks import held
 from rpat_tui.remote import believe
-from rpat_tui.remote.mirror import MOST, Mirror
+from rpat_tui.remote.mirror import MANY, MOST, Mirror, Say
 from rpat_tui.remote.places import Place
 from rpat_tui.store import belonging, carry, marks, measured
 from rpat_tui.store import db as database
@@ -115,10 +115,12 @@ class View:
 
     # ----------------------------------------------------------------- bringing it up to date
 
-    def update(self, db: sqlite3.Connection, own: sqlite3.Connection) -> int:
+    def update(
+        self, db: sqlite3.Connection, own: sqlite3.Connection, say: Say | None = None
+    ) -> int:
         """Bring the view to what this home and the mirrors hold; returns how many runs changed.
 
-        Another process that is at it is not waited for.
+        Another process that is at it is not waited for; `say` is told what takes a while.
         """
         with held(self.home.path / "join.lock") as free:
             if not free:
@@ -131,6 +133,8 @@ class View:
                     self._drop(db, n)
             self.problems = []
             changed = [n for n, s in wanted.items() if there.get(n) != (s.uid, s.mark)]
+            if say is not None and len(changed) >= MANY:
+                say(f"reading {len(changed):,} runs, once: about {len(changed) / 100:.0f} s")
             for n in changed:
                 self._take(db, own, n, wanted[n])
             if any(wanted[n].place is None for n in changed):

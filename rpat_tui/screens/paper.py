@@ -272,13 +272,18 @@ def _remedy(answer: Answer, row: Row, at: int, measure: str) -> str:
     pool = answer.measured.get(f"{row.group} {row.data}", ())
     if lacks in ("aa", "pgd20", "clean"):
         without = [m.run for m in pool if m.run in row.runs and getattr(m, lacks) is None]
+        if own := [run for run in without if ":" not in run]:
+            without = own
+        elif without:
+            return f"{TITLES[lacks]} is missing: it is evaluated where the run is"
         if without and not any(lacks in _brings(p, "aa") for p in answer.open.get(at, ())):
             attack = " --attack aa" if lacks == "aa" else ""
             return f"{TITLES[lacks]} is missing: rpat eval {' '.join(without)}{attack}"
     have = _seeds(answer, row) | {p.subject.seed for p in answer.open.get(at, ())}
-    if row.runs and len(have) < 3:
+    own = [run for run in row.runs if ":" not in run]
+    if own and len(have) < 3:
         seeds_wanted = [str(s) for s in range(10) if s not in have][: 3 - len(have)]
-        return f"{len(have)} of 3 seeds: rpat rerun {row.runs[0]} --seeds {','.join(seeds_wanted)}"
+        return f"{len(have)} of 3 seeds: rpat rerun {own[0]} --seeds {','.join(seeds_wanted)}"
     return row.marks[0] if row.marks else ""
 
 
