@@ -367,9 +367,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         words = [_host(standing)[0] + (f": {standing.why}" if standing.why else "")
                  for standing in standings]  # fmt: skip
         problem = self.elsewhere.problem if self.elsewhere else ""
-        self.notify(printable("\n".join([*words, *filter(None, [problem])])) or (
-            "only this machine is shown; rpat tui --remote HOST shows another one too"
-        ))  # fmt: skip
+        self.notify(printable("\n".join([*words, *filter(None, [problem])])))
 
     def say_in_bar(self, text: str) -> None:
         """Say in the bar why what is shown may be old, and how old it is."""
@@ -622,7 +620,10 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         yield SystemCommand(
             "charts…", "see which characters draw curves here", partial(choose_charts, self)
         )
-        yield SystemCommand("machines", "whether the other machines answer", self.action_machines)
+        if self.elsewhere is not None:
+            yield SystemCommand(
+                "machines", "whether the other machines answer", self.action_machines
+            )
         yield SystemCommand("keys", "every key of this screen", self.action_keys)
         yield SystemCommand("quit", "close the window; runs go on", self.action_leave)
 

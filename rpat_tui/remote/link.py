@@ -203,7 +203,7 @@ class Link:
     def _parsed(self, line: bytes) -> Json:
         try:
             message = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
             raise self._broken(

@@ -40,8 +40,8 @@ _BESIDE = {"launches": True, "submissions": True, "holds": False}
 """Tables that this home's journals do not tell of; whether their rows begin with a run."""
 
 _BAD = (
-    RpatError, OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
-    sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.DataError,
+    RpatError, OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError,
+    OverflowError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.DataError,
 )  # fmt: skip
 """What reading the files of a run can end with that another machine wrote."""
 

@@ -23,7 +23,9 @@ from tests.console.conftest import until
 from tests.console.examples import example
 from tests.remote.conftest import WAIT, Server, everything, held_by, place
 from tests.remote.test_looking import train_on
-from tests.tui.stored import press, seen, settle
+from tests.tui.conftest import nothing_starts as nothing_starts
+from tests.tui.driving import seen
+from tests.tui.driving import until as appears
 
 Far = Callable[..., Home]
 Shell = Callable[..., str]
@@ -154,6 +156,7 @@ def test_a_silent_link_is_given_up(
 # ----------------------------------------------------------------- the window
 
 
+@pytest.mark.usefixtures("nothing_starts")
 def test_the_window_shows_other_machines_and_acts_there(
     home: Home, db: sqlite3.Connection, far: Far, shell: Shell
 ) -> None:
@@ -161,46 +164,34 @@ def test_the_window_shows_other_machines_and_acts_there(
     there = far()
     with database.opened(there) as other:
         other.execute("update runs set state = 'queued', held = 1 where n = 10")
-        other.execute("update runs set state = 'failed' where n = 9")
     where = place(there, shell())
 
     async def go() -> None:
         elsewhere = Elsewhere(View(home, [where]), WAIT)
         with elsewhere.view.opened():
             pass
-        app = RpatApp(home, poll=0.1, elsewhere=elsewhere, readonly=False)
-        app._ensure_worker = lambda: None  # type: ignore[method-assign]
+        app = RpatApp(home, poll=0.1, elsewhere=elsewhere)
         async with app.run_test(size=(120, 34)) as pilot:
-            await appears(app, "Runs 20 of 20")
-            await appears(app, "box live")
-            await press(pilot, "g")
-            await appears(app, "▶  box:r0010  ◌")
-            assert "box:r0001" in seen(app)
-            await press(pilot, "s")
-            await appears(app, "▶  box:r0010  ■")
-            await press(pilot, "t", *"+away", "enter")
-            await appears(app, "#away")
-            await press(pilot, "2")
-            await appears(app, "Queue  0 open")
-            await press(pilot, "4")
-            await appears(app, "TRADES")
-            await press(pilot, "5")
-            await appears(app, "box:r0010")
-            elsewhere.followers["box"].close()
-            await settle(pilot)
-            await press(pilot, "q")
+            for keys, *texts in (
+                ("", "Runs 20 of 20", "box live", "box:r0001"),
+                ("g", "▶  box:r0010  ◌"),
+                ("s", "▶  box:r0010  ■"),
+                ("t+away", "+away"),
+                ("\r", "#away"),
+                ("2", "Queue  0 open"),
+                ("4", "TRADES"),
+                ("5", "box:r0010"),
+            ):
+                for key in keys:
+                    await pilot.press({"\r": "enter", "+": "plus"}.get(key, key))
+                for text in texts:
+                    await appears(pilot, lambda text=text: text in seen(app))
+            await pilot.press("q")
 
     asyncio.run(go())
     with database.opened(there) as other:
+        assert other.execute("select state from runs where n = 10").fetchone() == ("stopped",)
         assert other.execute("select tag from tags where run = 10").fetchall() == [("away",)]
-
-
-async def appears(app: RpatApp, text: str) -> None:
-    """Wait until a text is on the screen."""
-    deadline = asyncio.get_running_loop().time() + 30
-    while text not in seen(app):
-        assert asyncio.get_running_loop().time() < deadline, f"no '{text}' in\n{seen(app)}"
-        await asyncio.sleep(0.05)
 
 
 def test_closing_the_window_leaves_nothing_behind(
