@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import events
@@ -35,7 +35,6 @@ from rpat_tui.launch.box import rules, survey
 from rpat_tui.launch.cards import Driver
 from rpat_tui.reader import Reader
 from rpat_tui.remembered import Remembered
-from rpat_tui.remote.follow import Elsewhere, Standing
 from rpat_tui.replay import Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.store import db as database
@@ -49,6 +48,9 @@ from rpat_tui.widgets.inorder import KeysInOrder
 from rpat_tui.widgets.keyed import Keyed
 from rpat_tui.widgets.plain import plain_driver
 from rpat_tui.widgets.runtable import RunTable
+
+if TYPE_CHECKING:
+    from rpat_tui.remote.follow import Elsewhere, Standing
 
 STATS = 2.0
 """Seconds over which `--stats` counts."""

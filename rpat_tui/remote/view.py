@@ -36,6 +36,9 @@ from rpat_tui.store.queue import name_of
 STRIDE = MOST
 """Numbers of runs that each machine has."""
 
+PATIENCE = 2.0
+"""Seconds that another process is waited for."""
+
 _BESIDE = {"launches": True, "submissions": True, "holds": False}
 """Tables that this home's journals do not tell of; whether their rows begin with a run."""
 
@@ -97,7 +100,12 @@ class View:
         with held(self.home.path / "make.lock") as free:
             if not free or self.home.database.exists():
                 return
+            for name in ("", "-wal", "-shm"):  # what is left of one that was removed
+                self.home.database.with_name(f"{self.home.database.name}{name}").unlink(
+                    missing_ok=True
+                )
             self.home.generation.unlink(missing_ok=True)
+            self.home.database.parent.mkdir(parents=True, exist_ok=True)
             with database.opened(self.own) as own:
                 copy = self.home.database.with_suffix(".new")
                 copy.unlink(missing_ok=True)
@@ -120,10 +128,12 @@ class View:
     ) -> int:
         """Bring the view to what this home and the mirrors hold; returns how many runs changed.
 
-        Another process that is at it is not waited for; `say` is told what takes a while.
+        Another process that is at it is waited for only a little; `say` is told what takes a
+        while.
         """
-        with held(self.home.path / "join.lock") as free:
+        with self._alone() as free:
             if not free:
+                self.problems = ["another window is reading runs just now: some may be missing"]
                 return 0
             marks.keep_marks(db)
             db.execute("delete from joined where n not in (select n from runs)")
@@ -141,6 +151,17 @@ class View:
                 self._copy_beside(db, own)
             measured.keep(db, until=time.monotonic() + 1.0)
             return len(changed)
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Try for a while to be the only one who brings the view up to date."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with held(self.home.path / "join.lock") as free:
+                if free or time.monotonic() > deadline:
+                    yield free
+                    return
+            time.sleep(0.05)
 
     def _wanted(self, own: sqlite3.Connection) -> dict[int, Source]:
         """Return every run that shall be in the view; one that is in several homes once."""

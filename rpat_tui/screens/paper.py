@@ -238,21 +238,22 @@ def by_seed(answer: Answer, at: int, glyphs: Glyphs) -> Text:
     row = answer.table.rows[at]
     pool = [m for m in answer.measured.get(f"{row.group} {row.data}", ()) if m.run in row.runs]
     waiting = answer.open.get(at, ())
+    wide = max([7, *(len(name) + 1 for name in (*(m.run for m in pool), *(w.id for w in waiting)))])
     if pool or waiting:
-        head = f"{'run':<7}{'seed':>4} {'Clean':>8}{'PGD-20':>8}{'AA':>8}"
+        head = f"{'run':<{wide}}{'seed':>4} {'Clean':>8}{'PGD-20':>8}{'AA':>8}"
         text.append(f"\n\n{head}", style="dim")
     for m in sorted(pool, key=lambda m: m.seed):
         values = (
             glyphs.missing if value is None else f"{value:.2f}"
             for value in (m.clean, m.pgd20, m.aa)
         )
-        text.append(f"\n{m.run:<7}", style="bold").append(f"{m.seed:>4} ")
+        text.append(f"\n{m.run:<{wide}}", style="bold").append(f"{m.seed:>4} ")
         text.append("".join(f"{value:>8}" for value in values))
     for item in waiting:
         what = " ".join(_NAMES.get(word, word) for word in item.attacks) or "training"
         far = f" {item.epoch}/{item.epochs}" if item.state in ACTIVE and not item.attacks else ""
         sign = glyphs.states.get(item.state, "?")
-        text.append(f"\n{item.id:<7}", style="bold").append(f"{item.subject.seed:>4} ")
+        text.append(f"\n{item.id:<{wide}}", style="bold").append(f"{item.subject.seed:>4} ")
         text.append(f" {sign} {item.state} {what}{far}", style="dim")
     return text
 
