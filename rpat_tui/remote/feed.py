@@ -69,7 +69,8 @@ class Feed:
                     self.answer(line)
             if self.following and time.monotonic() >= looked + pause:
                 clock = time.thread_time()
-                self.tell_changes()
+                with suppress(RpatError, sqlite3.Error):  # busy, or full: it is looked at again
+                    self.tell_changes()
                 looked = time.monotonic()
                 pause = max(LOOK, DEAR * (time.thread_time() - clock))
             if time.monotonic() >= self._spoke + wire.BEAT:
@@ -86,7 +87,7 @@ class Feed:
             if do is None:
                 raise ConfigError(f"'{asked.get('do')}' is not understood; update rpat there")
             self.say({**do(asked), "to": number})
-        except RpatError as error:
+        except (RpatError, sqlite3.Error) as error:
             self.say({"to": number, "error": str(error)})
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             self.say({"to": number, "error": f"the request is damaged ({error})"})

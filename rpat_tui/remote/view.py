@@ -144,7 +144,7 @@ class View:
             self.problems = []
             changed = [n for n, s in wanted.items() if there.get(n) != (s.uid, s.mark)]
             if say is not None and len(changed) >= MANY:
-                say(f"reading {len(changed):,} runs, once: about {len(changed) / 100:.0f} s")
+                say(f"reading {len(changed):,} runs, once")
             for n in changed:
                 self._take(db, own, n, wanted[n])
             if any(wanted[n].place is None for n in changed):

@@ -7,7 +7,7 @@
     far    {"to": 2, "marks": {"7": MARK, …}}
     near   {"id": 3, "do": "runs", "of": {"7": {"docs": {NAME: CRC}, "files": {"1/journal": [SIZE, CRC]}}}}
     far    {"part": 7, "file": "1/journal", "from": 4096, "text": "…"}                   any number
-    far    {"run": 7, "uid": …, "mark": …, "docs": {"config": "…"}, "tails": {"1": "…"}}
+    far    {"run": 7, "uid": …, "mark": …, "docs": {"config": "…"}, "tails": {"1": "…"}, "attempts": [1]}
     far    {"to": 3}
     near   {"id": 4, "do": "follow"}
     far    {"to": 4}, then {"changed": {"7": MARK}, "gone": [9]} and {"beat": T} as it happens

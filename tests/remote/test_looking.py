@@ -23,7 +23,7 @@ from rpat_tui.remote.mirror import Mirror, Taking
 from rpat_tui.remote.places import Place
 from rpat_tui.remote.view import View
 from rpat_tui.store import db as database
-from rpat_tui.store import ingest, marks
+from rpat_tui.store import ingest, marks, queue
 from tests.console.conftest import Rpat, refused
 from tests.console.examples import example
 from tests.remote.conftest import (
@@ -177,6 +177,27 @@ def test_what_happens_here_is_seen_beside_them(
     after = seen(home, box)
     assert len(after) == 19
     assert {k: v for k, v in after.items() if ":" not in k} == held_by(home)
+
+
+def test_nothing_here_is_ever_done_to_runs_of_other_machines(
+    home: Home, db: sqlite3.Connection, far: Far, shell: Shell, rpat: Rpat
+) -> None:
+    there = far()
+    with database.opened(there) as other:
+        other.execute("update runs set state = 'queued' where n = 10")
+        other.execute("update runs set state = 'paused' where n = 9")
+    where = place(there, shell())
+    asked(home, where)
+    before = seen(home, where)
+    assert before["box:r0010"]["state"] == "queued"
+    assert not queue.work_left(db)
+    assert rpat("worker", "--idle", "0").code == 0
+    assert rpat("reindex").out.startswith("0 runs")
+    assert rpat("prune", "--yes").code == 0
+    assert rpat("list", "--json").json == []
+    for words in (["eval", "box:r0001"], ["wait", "box:r0001"], ["rerun", "box:r0001"]):
+        refused(rpat(*words), "does not exist here; rpat list --remote box")
+    assert seen(home, where) == before
 
 
 # ----------------------------------------------------------------- a link that is cut
