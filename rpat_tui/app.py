@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
 from textual import events
@@ -42,11 +42,15 @@ from rpat_tui.store import queries, queue
 from rpat_tui.themes import BUILT_IN, MONO
 from rpat_tui.widgets import crash, thrift
 from rpat_tui.widgets.bar import Bar, BarState
+from rpat_tui.widgets.columns import MACHINE
 from rpat_tui.widgets.dressed import Dressed
 from rpat_tui.widgets.inorder import KeysInOrder
 from rpat_tui.widgets.keyed import Keyed
 from rpat_tui.widgets.plain import plain_driver
 from rpat_tui.widgets.runtable import RunTable
+
+if TYPE_CHECKING:
+    from rpat_tui.remote.follow import Elsewhere, Standing
 
 STATS = 2.0
 """Seconds over which `--stats` counts."""
@@ -114,10 +118,13 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         theme: str = "",
         keymap: Mapping[str, str] | None = None,
         remembered: Remembered | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """Prepare a window on a home; `poll` seconds lie between two looks, 0 never looks.
 
-        A `replay` is what moves the runs of a demo; no worker is started then.
+        A `replay` is what moves the runs of a demo; no worker is started then. With `elsewhere`
+        the runs of other machines are shown too: `seen` is the home that screens read, `home` the
+        one that is acted on.
         """
         from rpat_tui.screens.modes import MODES
 
@@ -130,7 +137,13 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         self.driver = Driver()
         self.machine: dict[str, Any] = {}
         self.surveyed = float("-inf")
-        self.reader = Reader(home)
+        self.elsewhere = elsewhere
+        self.seen: Home = elsewhere.view.home if elsewhere else home
+        self.reader = Reader(self.seen)
+        self.here = Reader(home) if elsewhere else self.reader
+        """Reads this home alone."""
+        self._own: Mapping[str, int] = {}
+        """How many runs of this home are in each state."""
         self.remembered: Remembered = remembered or Remembered(None)
         self.pulse = -1
         self.run_at_cursor: int | None = None
@@ -156,6 +169,8 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         for number in (signal.SIGTERM, signal.SIGHUP):
             with suppress(RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._signalled, number)
+        if self.elsewhere is not None:
+            self.elsewhere.start()
         self.switch_mode("runs")
         self.app_resume_signal.subscribe(self, lambda _: self.action_repaint())
         if not gc.isenabled():
@@ -258,6 +273,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         try:
             if self.replay is not None:
                 await asyncio.to_thread(self.replay.tick)
+            self._show_hosts()
             await self._survey()
             pulse = await self.reader.pulse()
             if pulse != self.pulse:
@@ -281,7 +297,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
             return
         self.surveyed = time.monotonic()
         cards = await asyncio.to_thread(self.driver.read)
-        found = await self.reader.read(lambda db: survey(db, cards, rules()))
+        found = await self.here.read(lambda db: survey(db, cards, rules()))
         if found != self.machine:
             self.machine = found
             self._bar = replace(self._bar, cards=_cards(found))
@@ -301,6 +317,9 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
             counts, held, took = await self.reader.read(
                 lambda db: _timed(lambda: (queries.counts(db), queue.holds(db)))
             )
+            self._own = counts
+            if self.elsewhere is not None:
+                self._own = await self.reader.read(lambda db: queries.counts(db, here=True))
             self._count_from = now + CALM * took * (took > DEAR)
             self._bar = replace(self._bar, counts=counts, held=queue.ALL in held)
         else:
@@ -317,7 +336,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
 
     def _ensure_worker(self) -> None:
         """Keep a worker alive while work is open, as foreground commands do."""
-        open_work = any((self._bar.counts or {}).get(s) for s in ("queued", *queue.OPEN))
+        open_work = any(self._own.get(s) for s in ("queued", *queue.OPEN))
         if (
             self.readonly
             or self.replay
@@ -334,6 +353,23 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         return ", ".join([*words, *(["read-only"] if self.readonly else [])])
 
     # ----------------------------------------------------------------- the bar
+
+    def _show_hosts(self) -> None:
+        """Say in the bar how it is with the other machines."""
+        if self.elsewhere is None:
+            return
+        hosts = tuple(_host(standing) for standing in self.elsewhere.standings())
+        if hosts != self._bar.hosts:
+            self._bar = replace(self._bar, hosts=hosts)
+            self.show_bar(self.screen)
+
+    def action_machines(self) -> None:
+        """Say of each other machine whether it answers, and why not."""
+        standings = self.elsewhere.standings() if self.elsewhere else []
+        words = [_host(standing)[0] + (f": {standing.why}" if standing.why else "")
+                 for standing in standings]  # fmt: skip
+        problem = self.elsewhere.problem if self.elsewhere else ""
+        self.notify(printable("\n".join([*words, *filter(None, [problem])])))
 
     def say_in_bar(self, text: str) -> None:
         """Say in the bar why what is shown may be old, and how old it is."""
@@ -392,6 +428,8 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
 
     def action_leave(self) -> None:
         """Close the window; the runs go on."""
+        if self.elsewhere is not None:
+            self.elsewhere.close()
         self.exit(0)
 
     def action_keys(self) -> None:
@@ -453,6 +491,35 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
             return
         self.run_worker(lambda: self._write(change), thread=True, exit_on_error=False)
 
+    def _ask_there(
+        self, act: str, ids: Sequence[str], values: Mapping[str, Any] | None = None
+    ) -> list[str]:
+        """Act on runs of other machines; returns what was said of it there, or why nothing was."""
+        if self.elsewhere is None:
+            return ["the other machines are not asked any more"]
+        said, refused = self.elsewhere.act(act, ids, values)
+        return [printable(line) for line in (*said, *refused)]
+
+    def change_runs(
+        self, runs: Sequence[Mapping[str, Any]], name: str, values: Mapping[str, Any],
+        change: Callable[[Any, int], str],
+    ) -> None:  # fmt: skip
+        """Write something about runs where they belong: `change` here, the act `name` there."""
+        if self.readonly:
+            self.notify("this window is read-only", severity="warning")
+            return
+        far = [str(row["id"]) for row in runs if ":" in row["id"]]
+        own = [row["n"] for row in runs if ":" not in row["id"]]
+        if own:
+            self.change(lambda db: "\n".join(change(db, n) for n in own))
+        if far:
+            self.run_worker(
+                lambda: self._tell_there(name, far, values), thread=True, exit_on_error=False
+            )
+
+    def _tell_there(self, name: str, far: Sequence[str], values: Mapping[str, Any]) -> None:
+        self.call_from_thread(self.notify, "\n".join(self._ask_there(name, far, values)))
+
     def _write(self, change: Callable[[Any], str]) -> None:
         try:
             with database.opened(self.home) as db:
@@ -474,8 +541,14 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
 
     def _do(self, act: Act, rows: Sequence[dict[str, Any]]) -> list[str]:
         said: list[str] = []
+        if far := [str(row["id"]) for row in rows if ":" in row["id"]]:
+            said += self._ask_there(act.name, far)
+        if len(far) == len(rows):
+            return said
         with database.opened(self.home) as db:
             for row in rows:
+                if ":" in row["id"]:
+                    continue
                 if reason := act.refuse(row):
                     said.append(reason)
                     continue
@@ -489,6 +562,16 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
     def slots(self) -> int:
         """How many runs the machine takes at a time."""
         return max(len(self.machine.get("cards", ())) or len(self.machine.get("cpu", ())), 1)
+
+    def name_of(self, n: int) -> str:
+        """Return the id of a run that is shown."""
+        return self.elsewhere.view.name_of(n) if self.elsewhere else queue.name_of(n)
+
+    @property
+    def ids(self) -> int:
+        """How many cells ids take where other machines are shown; else 0."""
+        places = self.elsewhere.view.places if self.elsewhere else []
+        return max((min(len(place.name), MACHINE) for place in places), default=-6) + 6
 
     def places(self) -> list[str]:
         """Return the places that can be held back."""
@@ -539,6 +622,10 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         yield SystemCommand(
             "charts…", "see which characters draw curves here", partial(choose_charts, self)
         )
+        if self.elsewhere is not None:
+            yield SystemCommand(
+                "machines", "whether the other machines answer", self.action_machines
+            )
         yield SystemCommand("keys", "every key of this screen", self.action_keys)
         yield SystemCommand("quit", "close the window; runs go on", self.action_leave)
 
@@ -581,6 +668,16 @@ def _cards(found: dict[str, Any]) -> tuple[dict[str, Any], ...]:
             "foreign": foreign,
         })  # fmt: skip
     return tuple(shown)
+
+
+def _host(standing: Standing) -> tuple[str, str]:
+    """Return what the bar says of another machine, and the style."""
+    if standing.word == "away":
+        return (
+            f"{standing.name} away since {time.strftime('%H:%M', time.localtime(standing.since))}",
+            ("yellow"),
+        )
+    return f"{standing.name} {standing.word}", "green" if standing.word == "live" else "dim"
 
 
 def _timed(read: Callable[[], tuple[Any, ...]]) -> tuple[Any, ...]:

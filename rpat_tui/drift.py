@@ -53,6 +53,18 @@ def verify(
 
     Raises `ConfigError` where the file cannot be read or holds no table that says how it was made.
     """
+    form, found = _tables(file)
+    return [_compared(then, form, db, data_dir) for then in found]
+
+
+def machines(file: Path) -> list[str]:
+    """Return the other machines whose runs were in the tables of a file."""
+    _, found = _tables(file)
+    return list(dict.fromkeys(m for one in found for m in paper_table.asked(one.asked).remote))
+
+
+def _tables(file: Path) -> tuple[Any, list[Exported]]:
+    """Return the format of a file and its tables."""
     name = ENDINGS.get(file.suffix.lower())
     if name is None:
         raise ConfigError(f"--verify {file}: its name ends with none of {', '.join(ENDINGS)}")
@@ -76,7 +88,7 @@ def verify(
             f"--verify {file}: no table of rpat in it that says how it was made; "
             f"write one with rpat table --format {name}"
         )
-    return [_compared(then, form, db, data_dir) for then in found]
+    return form, found
 
 
 def _compared(

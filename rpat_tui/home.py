@@ -5,6 +5,7 @@
     <home>/data, cache    data sets, decoded images
     <home>/snapshots      code that queued runs will execute
     <home>/trash          deleted runs, until it is emptied
+    <home>/remotes        what is known of other machines' homes; together: this one and those
 
 Standard library and platformdirs only.
 """

@@ -56,6 +56,7 @@ class Ask:
     test: bool = False
     layout: str = "long"
     columns: str = ""
+    remote: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Refuse what cannot be; raises `ConfigError`."""

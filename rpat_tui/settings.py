@@ -2,8 +2,8 @@
 
 The user's file (`~/.config/rpat/config.toml`), then the project's (`rpat.toml`), then the
 environment, then options of the command. `tui.theme` stands in the table `[tui]` of a file. The
-table `[keys]` remaps keys and is judged by `screens/keymap.py`. Standard library and platformdirs
-only.
+table `[keys]` remaps keys and is judged by `screens/keymap.py`, `[remote.NAME]` is a machine and
+is judged by `remote/places.py`. Standard library and platformdirs only.
 """
 
 from __future__ import annotations
@@ -133,6 +133,18 @@ SETTINGS = (
         "then: tell, or restart the run",
         _one_of("tell", "restart"),
         "tell or restart",
+    ),
+    Setting(
+        "remotes", "", "RPAT_REMOTES", "other machines that lists show: names, HOST[:HOME], all"
+    ),
+    Setting("remote_ssh", "ssh", "RPAT_SSH", "how other machines are reached, as: ssh -p 2222"),
+    Setting(
+        "remote_wait",
+        "10",
+        "RPAT_REMOTE_WAIT",
+        "seconds to wait for another machine",
+        _pause,
+        "seconds from 0.1 to 3600",
     ),
     Setting("tui.theme", "dark", "RPAT_THEME", "colours of the terminal UI: a theme's name"),
     Setting(
@@ -276,7 +288,8 @@ def read_toml(file: Path) -> dict[str, Any]:
 def flat(values: Mapping[str, Any], file: Path) -> dict[str, Any]:
     """Return the settings of a file by their full names; what is none is refused.
 
-    The keys that `[keys]` remaps are no settings and are left out.
+    The keys that `[keys]` remaps and the machines of `[remote.NAME]` are no settings and are left
+    out.
     """
     found = _unfolded(values)
     for name in found:
@@ -289,6 +302,8 @@ def _unfolded(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, raw in values.items():
         name = f"{prefix}{key}"
+        if name == "remote" and isinstance(raw, dict):
+            continue  # machines, judged by remote/places.py
         if name in TABLES and isinstance(raw, dict):
             inner = {k: v for k, v in raw.items() if not (name == "keys" and isinstance(v, dict))}
             found |= _unfolded(inner, f"{name}.")

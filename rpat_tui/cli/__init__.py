@@ -13,8 +13,8 @@ from rpat_tui.glyphs import printable
 
 MODULES = (
     "tui", "queue", "steer", "runs", "plot", "explain", "origins", "keep", "disk", "machine",
-    "evaluate", "study", "suite", "compare", "fill", "export", "report", "sql", "reference",
-    "work",
+    "remotes", "evaluate", "study", "suite", "compare", "fill", "export", "report", "sql",
+    "reference", "work",
 )  # fmt: skip
 """The files with commands, in the order of the overview."""
 

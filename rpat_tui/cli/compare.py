@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rpat_tui.cli.elsewhere import RemoteOption, asked_for, looking
 from rpat_tui.cli.output import (
     HomeOption,
     JsonOption,
     has_home,
     print_json,
-    reading,
     remark,
     say,
 )
@@ -93,6 +93,7 @@ def table(
             help="Make the tables of a file again and fail where a number is another now.",
         ),
     ] = None,
+    remote: RemoteOption = None,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -108,7 +109,7 @@ def table(
     from rpat_tui.home import data_folder, find_home
 
     if verify is not None:
-        raise typer.Exit(_verify(verify, home))
+        raise typer.Exit(_verify(verify, home, remote))
     layout = "json" if json else layout
     if layout not in exports.names():
         raise ConfigError(f"--format {unknown(layout, exports.names())}")
@@ -118,26 +119,27 @@ def table(
         dataset=dataset, norm=norm, model=model, method=method, suite=suite, where=where,
         epochs=epochs, set=tuple(changes or ()), checkpoint=checkpoint, select=select,
         robust=robust, paper=paper, tolerance=tolerance, test=test, layout=arrangement,
-        columns=columns,
+        columns=columns, remote=tuple(remote or ()),
     )  # fmt: skip
     folder = data_folder(find_home(home), None)
     stamp = bool(suite) or layout != "rich"
-    if has_home(home):
-        with reading(home) as (_, db):
+    if has_home(home) or asked_for(home, remote):
+        with looking(home, remote) as (_, db):
             made = paper_table.build(db, ask, folder, stamp=stamp)
     else:
         made = paper_table.build(None, ask, folder, stamp=stamp)
     exports.write(layout, made, sys.stdout, **({"standalone": True} if standalone else {}))
 
 
-def _verify(file: str, home: str | None) -> int:
+def _verify(file: str, home: str | None, remote: Sequence[str] | None) -> int:
     """Compare the tables of a file with what the same commands make now; returns the status."""
     from rpat_tui import drift
     from rpat_tui.home import data_folder, find_home
 
     folder = data_folder(find_home(home), None)
-    if has_home(home):
-        with reading(home) as (_, db):
+    remote = remote or drift.machines(Path(file))
+    if has_home(home) or asked_for(home, remote):
+        with looking(home, remote) as (_, db):
             found = drift.verify(Path(file), db, folder)
     else:
         found = drift.verify(Path(file), None, folder)
@@ -171,6 +173,7 @@ def compare(
     only: Annotated[
         bool, typer.Option("--only", help="Only these runs, not their other seeds.")
     ] = False,
+    remote: RemoteOption = None,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -187,7 +190,7 @@ def compare(
 
     if robust not in ("", "aa", "pgd20"):
         raise ConfigError(f"--robust {unknown(robust, ['aa', 'pgd20'])}")
-    with reading(home) as (_, db):
+    with looking(home, remote, runs) as (_, db):
         numbers = queries.find(db, runs)
         numbers = numbers if only else kin.seeds_of(db, numbers)
         groups = groups_of(db, numbers)

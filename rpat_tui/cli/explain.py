@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rpat_tui.cli.elsewhere import looking
 from rpat_tui.cli.output import (
     COLOURS,
     HomeOption,
@@ -17,13 +18,15 @@ from rpat_tui.cli.output import (
     figure,
     glyph,
     print_json,
-    reading,
     say,
 )
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from rich.console import RenderableType
 
+    from rpat_tui.home import Home
     from rpat_tui.launch.card import Card
 
 
@@ -42,7 +45,7 @@ def explain(
     from rpat_tui.store import queries
 
     told = []
-    with reading(home) as (place, db):
+    with looking(home, None, runs) as (place, db):
         for row in queries.runs(db, numbers=queries.find(db, runs), archived=True):
             state = row["state"]
             facts = inquest.facts(place, db, row)
@@ -51,7 +54,7 @@ def explain(
                     "row": row,
                     "cause": facts.cause,
                     "card": card(facts) if state in ENDED_BADLY else None,
-                    "waits": inquest.waits(place, db, row) if state == "queued" else [],
+                    "waits": _waits(place, db, row) if state == "queued" else [],
                     "progress": inquest.progress(place, db, row)
                     if state in ("starting", "running", "pausing")
                     else None,
@@ -65,6 +68,16 @@ def explain(
         if i:
             say("")
         _print(one)
+
+
+def _waits(place: Home, db: sqlite3.Connection, row: dict[str, Any]) -> list[str]:
+    """Return why a run does not start yet; what another machine lacks is known there."""
+    from rpat_tui.launch import inquest
+
+    machine, _, own = row["id"].rpartition(":")
+    if machine:
+        return [f"it waits on {machine}, where rpat explain {own} says for what"]
+    return inquest.waits(place, db, row)
 
 
 def _public(one: dict[str, Any]) -> dict[str, Any]:

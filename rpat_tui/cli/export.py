@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rpat_tui.cli.elsewhere import looking
 from rpat_tui.cli.output import HomeOption, JsonOption, print_json, reading, remark, say
 
 exports = typer.Typer(
@@ -97,7 +98,7 @@ def _take(
     from rpat_tui import exchange
 
     exchange.check(form, out, force)
-    with reading(home) as (place, db):
+    with looking(home, None, words or ()) as (place, db):
         ids = chosen(db, words or [], where)
         done: dict[str, Any] = exchange.write(form, exchange.Take(place, db, ids), out, force)
     if as_json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rpat_tui.cli.elsewhere import acted, looking
 from rpat_tui.cli.output import HomeOption, JsonOption, print_json, reading, remark, say
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def tag(
     runs = [word for word in words if word[:1] not in ("+", "-")]
     if not runs:
         raise ConfigError("rpat tag names no run; write for example: rpat tag r0001 +table1")
+    if not (runs := acted(home, runs, "tag", {"add": add, "remove": remove})):
+        return
     with reading(home) as (place, db):
         for n in queries.find(db, runs):
             row = queries.runs(db, numbers=[n])[0]
@@ -72,7 +75,9 @@ def _write_or_print(what: str, run: str, text: str | None, home: str | None) -> 
     from rpat_tui.keeping import labels
     from rpat_tui.store import queries
 
-    with reading(home) as (place, db):
+    if text is not None and not acted(home, [run], what, {"text": text}):
+        return
+    with looking(home, None, [run]) as (place, db):
         n = queries.find(db, [run])[0]
         if text is None:
             say(queries.runs(db, numbers=[n])[0][what])
@@ -89,19 +94,23 @@ def archive(runs: Runs, home: HomeOption = None) -> None:
     """
     from rpat_tui.keeping import labels
 
-    _each(runs, home, labels.archive)
+    _each(runs, home, "archive", labels.archive)
 
 
 def unarchive(runs: Runs, home: HomeOption = None) -> None:
     """Bring archived runs back into lists and tables."""
     from rpat_tui.keeping import labels
 
-    _each(runs, home, labels.unarchive)
+    _each(runs, home, "unarchive", labels.unarchive)
 
 
-def _each(runs: list[str], home: str | None, act: Callable[[Any, Any, int], str]) -> None:
+def _each(
+    runs: list[str], home: str | None, name: str, act: Callable[[Any, Any, int], str]
+) -> None:
     from rpat_tui.store import queries
 
+    if not (runs := acted(home, runs, name)):
+        return
     with reading(home) as (place, db):
         for n in queries.find(db, runs):
             say(act(place, db, n))
@@ -116,6 +125,10 @@ def delete(runs: Runs, yes: YesOption = False, home: HomeOption = None) -> None:
     from rpat_tui.keeping.usage import human
     from rpat_tui.store import queries
 
+    if far := [word for word in runs if ":" in word]:
+        agree(f"delete {len(far)} run(s) on other machines?", far, yes)
+        if not (runs := acted(home, runs, "delete")):
+            return
     with reading(home) as (place, db):
         doomed = trash.plan(place, db, queries.find(db, runs))
         lines = [one.text for one in doomed]

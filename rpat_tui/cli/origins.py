@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rpat_tui.cli.elsewhere import looking
 from rpat_tui.cli.output import (
     HomeOption,
     JsonOption,
@@ -74,7 +75,7 @@ def diff(
     from rpat_tui.launch.differences import differences
     from rpat_tui.store import queries
 
-    with reading(home) as (place, db):
+    with looking(home, None, [a, b]) as (place, db):
         first, second = (queries.find(db, [word])[0] for word in (a, b))
         found = differences(place, db, first, second)
     if json:

@@ -197,11 +197,11 @@ def reading(option: str | None) -> Iterator[tuple[Home, sqlite3.Connection]]:
             yield home, db
         return
     with database.opened(home) as db:
-        _refresh(home, db)
+        refreshed(home, db)
         yield home, db
 
 
-def _refresh(home: Home, db: sqlite3.Connection) -> None:
+def refreshed(home: Home, db: sqlite3.Connection) -> None:
     """Read the journals unless a worker does so each second."""
     from rpat_tui.launch.locks import holder
     from rpat_tui.launch.reconcile import reconcile

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rpat_tui.cli.elsewhere import looking
 from rpat_tui.cli.output import (
     HomeOption,
     JsonOption,
     console,
     print_json,
-    reading,
     remark,
     say,
 )
@@ -81,7 +81,7 @@ def plot(
 
         picture.check(save)
     if plane:
-        with reading(home) as (_, db):
+        with looking(home, None, runs) as (_, db):
             drawn = plane_of(db, queries.find(db, runs))
         if json:
             points = [{"name": p.name, "clean": p.x, "robust": p.y} for p in drawn.points]
@@ -100,7 +100,7 @@ def plot(
     metrics = list(dict.fromkeys(filter(None, (word.strip() for word in metric.split(",")))))
     if not metrics:
         raise ConfigError("--metric names no metric; try --metric clean,pgd")
-    with reading(home) as (_, db):
+    with looking(home, None, runs) as (_, db):
         charts = charts_of(db, queries.find(db, runs), metrics, x, told=True)
     view = View(smooth=smooth, log_y=log_y)
     if json:
@@ -157,7 +157,7 @@ def _perception(words: list[str], save: Path | None, json: bool, home: str | Non
 
     if save is not None:
         figures.check_target(save)
-    with reading(home) as (_, db):
+    with looking(home, None, words) as (_, db):
         found = queries.studies(db, queries.find(db, words))
         newest = {r["subject"]: r["job"] for r in found if r["study"] == "perception"}
         jobs = queries.find(db, list(newest.values()))

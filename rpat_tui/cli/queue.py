@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rpat_tui.cli.elsewhere import acted
 from rpat_tui.cli.output import HomeOption, JsonOption, print_json, reading, remark, say
 
 Runs = Annotated[list[str], typer.Argument(help="Ids (r0001) or names.", metavar="RUN...")]
@@ -277,6 +278,8 @@ def _ask(runs: list[str], home: str | None, word: str) -> None:
     from rpat_tui.launch import control, worker
     from rpat_tui.store import queries
 
+    if not (runs := acted(home, runs, word)):
+        return
     with reading(home) as (place, db):
         numbers = queries.find(db, runs)
         for n in numbers:
@@ -322,6 +325,11 @@ def requeue(
     placement.check(resources)
     if launcher == "slurm":
         placement.require_slurm()
+    if code == "frozen" and not resources and launcher is None:
+        if not (runs := acted(home, runs, "restart" if from_start else "requeue")):
+            return
+    elif far := [word for word in runs if ":" in word]:
+        raise ConfigError(f"{far[0]}: another code or place is chosen on the run's own machine")
     with reading(home) as (place, db):
         for n in queries.find(db, runs):
             if code == "now":

@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bundle": ("disk", "Pack runs into one file for another home."),
     "import": ("disk", "Take runs from bundles of other homes."),
     "gpus": ("machine", "Show the cards and places of this machine, and who uses them."),
+    "remotes": ("remotes", "List the other machines whose runs can be shown here."),
+    "feed": ("remotes", "Speak with the rpat of another machine over standard input and output."),
     "eval": ("evaluate", "Attack weights that exist: a run's, or any checkpoint file's."),
     "table": ("compare", "Print the paper-style summary."),
     "compare": ("compare", "Compare runs with their seeds: config, results, tests."),

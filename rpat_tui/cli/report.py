@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rpat_tui.cli.output import HomeOption, JsonOption, has_home, print_json, reading, say
+from rpat_tui.cli.elsewhere import RemoteOption, asked_for, looking
+from rpat_tui.cli.output import HomeOption, JsonOption, has_home, print_json, say
 
 if TYPE_CHECKING:
     from rpat_tui.paper_table import Ask
@@ -41,6 +42,7 @@ def report(
         "report.html"
     ),
     title: Annotated[str, typer.Option("--title", help="Title of the page.")] = "",
+    remote: RemoteOption = None,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -65,12 +67,12 @@ def report(
     if suite:
         if runs:
             raise ConfigError("--suite chooses the runs; leave them out, or narrow it with --where")
-        numbers, size = _of_suite(ask, out, title, home)
+        numbers, size = _of_suite(ask, out, title, home, remote)
     else:
         ask.check()
         if named := next((n for n in ("dataset", "model", "norm") if getattr(ask, n)), ""):
             raise ConfigError(f"--{named} changes a suite; name one with --suite, or use --where")
-        with reading(home) as (place, db):
+        with looking(home, remote, runs or ()) as (place, db):
             numbers = queries.find(db, chosen(db, runs or [], where))
             kinds = {row["id"]: row["kind"] for row in queries.runs(db, numbers=numbers)}
             for name, kind in kinds.items():
@@ -86,7 +88,9 @@ def report(
     say(f"wrote {out}: {len(numbers)} runs, {size / 1000:.0f} kB")
 
 
-def _of_suite(ask: Ask, out: Path, title: str, home: str | None) -> tuple[list[int], int]:
+def _of_suite(
+    ask: Ask, out: Path, title: str, home: str | None, remote: Sequence[str] | None
+) -> tuple[list[int], int]:
     """Write the report of a suite: its table, and every run that has a part in it.
 
     Returns the numbers of its runs and the size of the page.
@@ -100,10 +104,10 @@ def _of_suite(ask: Ask, out: Path, title: str, home: str | None) -> tuple[list[i
     suite = suites.load(ask.suite)
     asked = changed(ask.dataset, ask.model, ask.norm, ask.epochs, "", list(ask.set), None, "", home)
     folder = data_folder(find_home(home), None)
-    if not has_home(home):
+    if not (has_home(home) or asked_for(home, remote)):
         made = paper_table.build(None, ask, folder)
         return [], reports.write_without_runs(out, made, title=title)
-    with reading(home) as (place, db):
+    with looking(home, remote) as (place, db):
         made = paper_table.build(db, ask, folder)
         ids = list(dict.fromkeys(run for row in made.rows for run in row.runs))
         numbers = set(queries.find(db, ids)) if ids else set()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rpat_tui.cli.elsewhere import RemoteOption, asked_for, looking
 from rpat_tui.cli.output import (
     COLOURS,
     HomeOption,
@@ -24,7 +25,6 @@ from rpat_tui.cli.output import (
     plain_table,
     print_json,
     print_table,
-    reading,
     remark,
     say,
     title,
@@ -46,6 +46,7 @@ def list_runs(
         ),
     ] = "",
     kind: Annotated[str, typer.Option("--kind", help="train, eval or study.")] = "train",
+    remote: RemoteOption = None,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -61,10 +62,12 @@ def list_runs(
 
         where = saved(where, home)
     compile_filter(where)  # refused here too when there is nothing to filter yet
-    rows = []
-    if has_home(home):
-        with reading(home) as (_, db):
+    rows, outcomes = [], {}
+    if has_home(home) or asked_for(home, remote):
+        with looking(home, remote) as (_, db):
             rows = queries.runs(db, where, kind=kind)
+            if kind != "train":
+                outcomes = queries.outcomes(db, [row["n"] for row in rows])
     if json:
         print_json([queries.public(row) for row in rows])
         return
@@ -74,8 +77,6 @@ def list_runs(
     if kind == "train":
         _print_list(rows)
         return
-    with reading(home) as (_, db):
-        outcomes = queries.outcomes(db, [row["n"] for row in rows])
     _print_jobs(rows, outcomes)
 
 
@@ -156,6 +157,7 @@ def show(
     diff_code: Annotated[
         bool, typer.Option("--diff-code", help="Only the uncommitted changes of its code.")
     ] = False,
+    remote: RemoteOption = None,
     json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -174,7 +176,7 @@ def show(
     from rpat_tui.launch.slurm import report
     from rpat_tui.store import queries
 
-    with reading(home) as (where, db):
+    with looking(home, remote, [run]) as (where, db):
         n = queries.find(db, [run])[0]
         row = queries.runs(db, numbers=[n])[0]
         folder = RunDir(where.runs / row["id"])
@@ -300,27 +302,23 @@ def _print_run(row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None
 def logs(
     run: Run,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Keep printing.")] = False,
+    remote: RemoteOption = None,
     home: HomeOption = None,
 ) -> None:
     """Print what a run reported and printed."""
     from rpat.rundir import RunDir
     from rpat_tui.store import queries
 
-    with reading(home) as (where, db):
-        n = queries.find(db, [run])[0]
-        folder = RunDir(where.runs / queries.runs(db, numbers=[n])[0]["id"])
     position: dict[Path, int] = {}
-    _print_log(folder, position)
-    while follow and not _has_ended(home, n):
-        time.sleep(0.5)
+    while True:
+        with looking(home, remote, [run]) as (where, db):
+            n = queries.find(db, [run])[0]
+            folder = RunDir(where.runs / queries.runs(db, numbers=[n])[0]["id"])
+            goes_on = bool(queries.unfinished(db, [n]))
         _print_log(folder, position)
-
-
-def _has_ended(home: str | None, n: int) -> bool:
-    from rpat_tui.store import queries
-
-    with reading(home) as (_, db):
-        return not queries.unfinished(db, [n])
+        if not follow or not goes_on:
+            return
+        time.sleep(0.5)
 
 
 def _print_log(folder: RunDir, position: dict[Path, int]) -> None:
@@ -333,7 +331,11 @@ def _print_log(folder: RunDir, position: dict[Path, int]) -> None:
             say(f"── attempt {attempt.number}")
         for record, end in journal.read(attempt.journal, position.get(attempt.journal, 0)):
             position[attempt.journal] = end
-            if line := sentence(record):
+            try:
+                line = sentence(record)
+            except (KeyError, TypeError, ValueError, AttributeError):
+                line = f"a record of kind {record['kind']} that is not understood"
+            if line:
                 say(f"{time.strftime('%H:%M:%S', time.localtime(record['t']))}  {line}")
         try:
             with attempt.output.open("rb") as stream:
@@ -352,6 +354,7 @@ def metrics(
     machine: Annotated[
         bool, typer.Option("--machine", help="What it uses: card, memory, processor.")
     ] = False,
+    remote: RemoteOption = None,
     home: HomeOption = None,
 ) -> None:
     """Print a run's metrics.
@@ -360,7 +363,7 @@ def metrics(
     """
     from rpat_tui.store import queries
 
-    with reading(home) as (_, db):
+    with looking(home, remote, [run]) as (_, db):
         n = queries.find(db, [run])[0]
         if machine:
             _print_samples(queries.latest_samples(db, [n])[n], name or [], json, csv)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rpat_tui.cli.elsewhere import acted
 from rpat_tui.cli.output import (
     HomeOption,
     JsonOption,
@@ -41,6 +42,8 @@ def pause(runs: Runs, home: HomeOption = None) -> None:
     from rpat_tui.launch import control, worker
     from rpat_tui.store import queries
 
+    if not (runs := acted(home, runs, "save and wait")):
+        return
     with reading(home) as (where, db):
         numbers = queries.find(db, runs)
         for n in numbers:
@@ -53,6 +56,8 @@ def resume(runs: Runs, home: HomeOption = None) -> None:
     from rpat_tui.launch import control, worker
     from rpat_tui.store import queries
 
+    if not (runs := acted(home, runs, "resume")):
+        return
     with reading(home) as (where, db):
         for n in queries.find(db, runs):
             say(control.resume(db, n))
@@ -135,6 +140,8 @@ def _step(runs: list[str], home: str | None, by: int) -> None:
     from rpat_tui.store import queries, queue
     from rpat_tui.store.db import transaction
 
+    if not (runs := acted(home, runs, "earlier" if by < 0 else "later")):
+        return
     with reading(home) as (_, db), transaction(db):
         numbers = queries.find(db, runs)
         _must_wait(db, numbers)
@@ -147,6 +154,10 @@ def _order(runs: list[str], home: str | None, how: str, word: str) -> None:
     from rpat_tui.store import queries, queue
     from rpat_tui.store.db import transaction
 
+    step = -1 if word == "first" else 1  # a machine puts them in front one by one
+    runs = acted(home, runs[::step], word)[::step]
+    if not runs:
+        return
     with reading(home) as (_, db), transaction(db):
         numbers = queries.find(db, runs)
         _must_wait(db, numbers)
@@ -185,6 +196,8 @@ def priority(
     from rpat_tui.store import queries, queue
     from rpat_tui.store.db import transaction
 
+    if not (runs := acted(home, runs, "priority", {"priority": value})):
+        return
     with reading(home) as (_, db), transaction(db):
         numbers = queries.find(db, runs)
         _must_wait(db, numbers)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from rpat_tui.cli.elsewhere import RemoteOption, asked_for
 from rpat_tui.cli.output import HomeOption
 
 COLOURS = {"auto": "", "16": "standard", "256": "256", "true": "truecolor"}
@@ -33,6 +34,7 @@ def tui(
         bool,
         typer.Option("--demo", help="Replay recorded runs in a home that is deleted afterwards."),
     ] = False,
+    remote: RemoteOption = None,
     home: HomeOption = None,
 ) -> None:
     """Open the terminal UI.
@@ -62,7 +64,7 @@ def tui(
     ):
         from rpat_tui.cli.runs import list_runs
 
-        list_runs(home=home)
+        list_runs(remote=remote, home=home)
         return
     if COLOURS[colors]:
         os.environ["TEXTUAL_COLOR_SYSTEM"] = COLOURS[colors]
@@ -88,7 +90,16 @@ def tui(
 
         replay = Replay.somewhere()
     place = replay.home if replay else find_home(home)
-    kept = Remembered(place, write=not readonly)
+    machines = [] if demo else asked_for(home, remote)
+    elsewhere = None
+    if machines:
+        from rpat_tui.remote.follow import Elsewhere
+        from rpat_tui.remote.view import View
+
+        elsewhere = Elsewhere(View(place, machines), known["remote_wait"].value)
+        with elsewhere.view.opened():
+            pass  # made now where it is missing: a wrong home is refused before the window opens
+    kept = Remembered(elsewhere.view.home if elsewhere else place, write=not readonly)
     app = RpatApp(
         place,
         replay=replay,
@@ -100,6 +111,7 @@ def tui(
         theme=worn.value if worn.origin != "default" else "",
         keymap=keymap,
         remembered=kept,
+        elsewhere=elsewhere,
     )
     try:
         if theme:  # what is asked for now outweighs NO_COLOR

@@ -491,9 +491,12 @@ def _remedies(table: Table) -> list[str]:
     """Say what would fill the empty cells, and what `!` means."""
     found = []
     without = list(dict.fromkeys(run for row in table.rows if row.aa is None for run in row.runs))
-    if without:
+    there = sorted({run.partition(":")[0] for run in without if ":" in run})
+    if without := [run for run in without if ":" not in run]:
         named = " ".join(without[:3]) + (" …" if len(without) > 3 else "")
         found.append(f"Where AA is empty, `rpat eval {named} --attack aa` fills it.")
+    if there:
+        found.append(f"Runs of {', '.join(there)} without AA are evaluated there.")
     if any(row.n == 0 for row in table.rows):
         known = all(row.paper for row in table.rows if row.n == 0)
         where = "printed in the paper, " * known

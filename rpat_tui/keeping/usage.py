@@ -56,6 +56,7 @@ def of_home(home: Home) -> dict[str, int]:
         "trash": size_of(home.trash),
         "data": size_of(home.path / "data"),
         "weights": size_of(home.path / "weights"),
+        "remotes": size_of(home.path / "remotes") + size_of(home.path / "together"),
         "database": sum(
             file.stat().st_size for file in home.database.parent.glob(f"{home.database.name}*")
         ),

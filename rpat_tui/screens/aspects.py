@@ -137,7 +137,8 @@ def checks(home: Home, db: sqlite3.Connection, n: int, glyphs: Glyphs) -> Text:
 
 def files(home: Home, db: sqlite3.Connection, n: int, glyphs: Glyphs) -> Text:
     """Return the files of a run with their sizes."""
-    folder = home.runs / f"r{n:04d}"
+    (name,) = db.execute("select id from runs where n = ?", (n,)).fetchone()
+    folder = home.runs / name
     text = Text()
     shown = sorted(p for p in folder.rglob("*") if p.is_file())[:MOST] if folder.is_dir() else []
     for path in shown:

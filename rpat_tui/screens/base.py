@@ -18,7 +18,7 @@ from rpat.errors import RpatError
 from rpat_tui.acts import ACTS, Act
 from rpat_tui.screens.ask import Ask, Line
 from rpat_tui.screens.border import LEAST, STEP, Border
-from rpat_tui.store import queries, queue
+from rpat_tui.store import queries
 from rpat_tui.widgets.bar import Bar
 from rpat_tui.widgets.keyed import Keyed
 
@@ -208,7 +208,11 @@ class Page(Keyed, Screen[None]):
 
     def action_copy(self) -> None:
         """Copy the command that shows the chosen runs."""
-        if numbers := self.chosen():
-            self.rpat.copy(" ".join(["rpat show", *map(queue.name_of, numbers)]))
+        if self.chosen():
+            self.aside(self._copy())
         else:
             self.app.notify("copy: no run is chosen", severity="warning")
+
+    async def _copy(self) -> None:
+        rows = await self.told(self.rows()) or []
+        self.rpat.copy(" ".join(["rpat show", *(str(row["id"]) for row in rows)]))

@@ -19,7 +19,6 @@ from rpat_tui.screens.ask import Line
 from rpat_tui.screens.runs import RunsScreen
 from rpat_tui.screens.sample import Sample
 from rpat_tui.settings import NAMES, setting
-from rpat_tui.store.queue import name_of
 from rpat_tui.store.window import SORTS, position
 from rpat_tui.widgets.chart import ChartWidget
 from rpat_tui.widgets.plane import PlaneWidget
@@ -65,7 +64,7 @@ async def _goto(app: RpatApp, n: int) -> None:
     asked = screen.query_of_list
     found = await screen.told(app.reader.read(lambda db: position(db, asked, n)))
     if found is None:
-        app.notify(f"{name_of(n)} is not in this list", severity="warning")
+        app.notify(f"{app.name_of(n)} is not in this list", severity="warning")
     else:
         screen.table.seek(n)
         screen.table.focus()

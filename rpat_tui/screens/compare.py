@@ -35,7 +35,6 @@ from rpat_tui.screens.diffing import FullDiff
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.saving import save
 from rpat_tui.store import curves, kin
-from rpat_tui.store.queue import name_of
 from rpat_tui.widgets.chart import ChartWidget
 from rpat_tui.widgets.colours import series_colours
 from rpat_tui.widgets.keyed import Keyed
@@ -280,7 +279,7 @@ class CompareScreen(Page):
         """Say how the code of two groups differs; read once, since snapshots never change."""
         pair = (first.numbers[0], other.numbers[0])
         if pair not in self._code:
-            self._code[pair] = beside.code_line(differences(self.rpat.home, db, *pair))
+            self._code[pair] = beside.code_line(differences(self.rpat.seen, db, *pair))
         return f"{first.letter}..{other.letter}  {self._code[pair]}"
 
     # ----------------------------------------------------------------- showing
@@ -477,7 +476,7 @@ class CompareScreen(Page):
             return
         at = self.seen.groups[self.groups.at] if self.seen.groups else groups[1]
         other = at if at in groups and at is not groups[0] else groups[1]
-        home, pair = self.rpat.home, (groups[0].numbers[0], other.numbers[0])
+        home, pair = self.rpat.seen, (groups[0].numbers[0], other.numbers[0])
         found = await self.told(self.rpat.reader.read(lambda db: differences(home, db, *pair)))
         if found is not None:
             self.app.push_screen(FullDiff(found))
@@ -506,7 +505,9 @@ class CompareScreen(Page):
         """Copy the command that prints the same."""
         groups = self.seen.made.groups
         words = [
-            name_of(n) for g in groups for n in (g.numbers[:1] if self.seen.whole else g.numbers)
+            self.rpat.name_of(n)
+            for g in groups
+            for n in (g.numbers[:1] if self.seen.whole else g.numbers)
         ]
         rule = [] if self.rule == "best" else ["--rule", self.rule]
         only = [] if self.seen.whole else ["--only"]

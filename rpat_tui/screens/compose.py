@@ -32,7 +32,7 @@ from rpat_tui.screens.form import Form, Line, Switches, with_word
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.prospect import Prospect, hints, look, plan, summary, verdict
 from rpat_tui.store import db as database
-from rpat_tui.store import queries, queue
+from rpat_tui.store import queries
 from rpat_tui.wording import flat
 
 DEBOUNCE = 0.15
@@ -105,7 +105,7 @@ class Compose(Page):
                 with Form(id="fields"):
                     for group in GROUPS:
                         like = self.like if group is GROUPS[0] else None
-                        more = "" if like is None else f", like {queue.name_of(like)}"
+                        more = "" if like is None else f", like {self.rpat.name_of(like)}"
                         yield Static(group.title + more, classes="group", markup=False)
                         for f in group.fields:
                             yield Line(f, self.rpat.glyphs.unfold)

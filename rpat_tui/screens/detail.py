@@ -143,7 +143,7 @@ class Detail(Page):
                 title=name, planned_end=found.planned, x_name=found.x_name, whole=True,
             )  # fmt: skip
             chart.set_markers([Marker(x) for x in found.drops])
-        home, signs = self.rpat.home, self.rpat.glyphs
+        home, signs = self.rpat.seen, self.rpat.glyphs
         texts = await self.rpat.reader.read(
             lambda db: (overview(home, db, self.n, signs), self._facts(db))
         )

@@ -18,7 +18,6 @@ from rpat_tui.screens.base import Page, retitle
 from rpat_tui.screens.failure import failure_text
 from rpat_tui.sentences import sentence
 from rpat_tui.store import queries
-from rpat_tui.store.queue import name_of
 from rpat_tui.widgets.tail import Tail
 
 ERROR = re.compile(r"Traceback|Error\b|CUDA out of memory|Killed", re.IGNORECASE)
@@ -114,7 +113,7 @@ class LogsScreen(Page):
         assert self.n is not None
         n = self.n
         row = (await self.rpat.reader.read(lambda db: queries.runs(db, numbers=[n])))[0]
-        attempts = RunDir(self.rpat.home.runs / name_of(n)).attempts()
+        attempts = RunDir(self.rpat.seen.runs / row["id"]).attempts()
         if attempts:
             self.attempt = max(1, min(self.attempt or len(attempts), len(attempts)))
             at = attempts[self.attempt - 1]
@@ -129,7 +128,7 @@ class LogsScreen(Page):
             what = f"what it printed ({key}: reported)"
         head = f"{row['id']} {row['method']}  {row['state']}  {shown}  {what}"
         self._head(head)
-        home = self.rpat.home
+        home = self.rpat.seen
         text = await self.rpat.reader.read(lambda db: failure_text(home, db, n))
         card = self.query_one("#card", Static)
         card.set_class(text is not None, "-open")

@@ -242,21 +242,22 @@ def by_seed(answer: Answer, at: int, glyphs: Glyphs) -> Text:
     row = answer.table.rows[at]
     pool = [m for m in answer.measured.get(f"{row.group} {row.data}", ()) if m.run in row.runs]
     waiting = answer.open.get(at, ())
+    wide = max([7, *(len(name) + 1 for name in (*(m.run for m in pool), *(w.id for w in waiting)))])
     if pool or waiting:
-        head = f"{'run':<7}{'seed':>4} {'Clean':>8}{'PGD-20':>8}{'AA':>8}"
+        head = f"{'run':<{wide}}{'seed':>4} {'Clean':>8}{'PGD-20':>8}{'AA':>8}"
         text.append(f"\n\n{head}", style="dim")
     for m in sorted(pool, key=lambda m: m.seed):
         values = (
             glyphs.missing if value is None else f"{value:.2f}"
             for value in (m.clean, m.pgd20, m.aa)
         )
-        text.append(f"\n{m.run:<7}", style="bold").append(f"{m.seed:>4} ")
+        text.append(f"\n{m.run:<{wide}}", style="bold").append(f"{m.seed:>4} ")
         text.append("".join(f"{value:>8}" for value in values))
     for item in waiting:
         what = " ".join(_NAMES.get(word, word) for word in item.attacks) or "training"
         far = f" {item.epoch}/{item.epochs}" if item.state in ACTIVE and not item.attacks else ""
         sign = glyphs.states.get(item.state, "?")
-        text.append(f"\n{item.id:<7}", style="bold").append(f"{item.subject.seed:>4} ")
+        text.append(f"\n{item.id:<{wide}}", style="bold").append(f"{item.subject.seed:>4} ")
         text.append(f" {sign} {item.state} {what}{far}", style="dim")
     return text
 
@@ -276,13 +277,18 @@ def _remedy(answer: Answer, row: Row, at: int, measure: str) -> str:
     pool = answer.measured.get(f"{row.group} {row.data}", ())
     if lacks in ("aa", "pgd20", "clean"):
         without = [m.run for m in pool if m.run in row.runs and getattr(m, lacks) is None]
+        if own := [run for run in without if ":" not in run]:
+            without = own
+        elif without:
+            return f"{TITLES[lacks]} is missing: it is evaluated where the run is"
         if without and not any(lacks in _brings(p, "aa") for p in answer.open.get(at, ())):
             attack = " --attack aa" if lacks == "aa" else ""
             return f"{TITLES[lacks]} is missing: rpat eval {' '.join(without)}{attack}"
     have = _seeds(answer, row) | {p.subject.seed for p in answer.open.get(at, ())}
-    if row.runs and len(have) < 3:
+    own = [run for run in row.runs if ":" not in run]
+    if own and len(have) < 3:
         seeds_wanted = [str(s) for s in range(10) if s not in have][: 3 - len(have)]
-        return f"{len(have)} of 3 seeds: rpat rerun {row.runs[0]} --seeds {','.join(seeds_wanted)}"
+        return f"{len(have)} of 3 seeds: rpat rerun {own[0]} --seeds {','.join(seeds_wanted)}"
     return row.marks[0] if row.marks else ""
 
 

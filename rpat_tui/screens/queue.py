@@ -100,8 +100,11 @@ class QueueScreen(Page):
         before = self.chosen()
         rows, held, why, ahead = await self.rpat.reader.read(_read)
         signs, room = self.rpat.glyphs, self.size.width - (4 if self.has_class("-wide") else 2)
-        texts = [_line(number, row, why, ahead, signs, room) for number, row in enumerate(rows, 1)]
-        self.query_one("#columns", Static).update(_columns(room), layout=False)
+        ids = max([6, *(len(row["id"]) for row in rows)])
+        texts = [
+            _line(number, row, why, ahead, signs, room, ids) for number, row in enumerate(rows, 1)
+        ]
+        self.query_one("#columns", Static).update(_columns(room, ids), layout=False)
         self.numbers = [row["n"] for row in rows]
         if texts != self.shown:
             self.shown = texts
@@ -148,8 +151,13 @@ class QueueScreen(Page):
 
     def action_priority(self, by: int) -> None:
         """Raise or lower the priority of the run under the cursor."""
-        for n in self.chosen():
-            self.rpat.change(partial(_priority, n=n, by=by))
+        self.aside(self._raise(by))
+
+    async def _raise(self, by: int) -> None:
+        for row in await self.told(self.rows()) or []:
+            self.rpat.change_runs(
+                [row], "priority", {"priority": row["priority"] + by}, partial(_priority, by=by)
+            )
 
     def action_drain(self) -> None:
         """Hold everything back, or release it."""
@@ -179,9 +187,9 @@ def _read(db: Any) -> tuple[list[dict[str, Any]], dict[str, str], dict[int, str]
     )
 
 
-def _columns(width: int) -> str:
-    what, wide = _room(width)
-    text = f"{'#':>3} {'state':<10} {'id':<6}{'prio':>5}  {'what':<{what}} {'done':>8}"
+def _columns(width: int, ids: int) -> str:
+    what, wide = _room(width - ids + 6)
+    text = f"{'#':>3} {'state':<10} {'id':<{ids}}{'prio':>5}  {'what':<{what}} {'done':>8}"
     return text + (f"  {'starts':<9}  {'ends':<9}" if wide else f"  {'ends':<6}") + " where, why"
 
 
@@ -192,13 +200,14 @@ def _room(width: int) -> tuple[int, bool]:
 
 
 def _line(
-    number: int, row: dict[str, Any], why: dict[int, str], ahead: Any, signs: Glyphs, width: int
-) -> Text:
-    room, wide = _room(width)
+    number: int, row: dict[str, Any], why: dict[int, str], ahead: Any, signs: Glyphs, width: int,
+    ids: int,
+) -> Text:  # fmt: skip
+    room, wide = _room(width - ids + 6)
     text = Text(no_wrap=True, overflow="ellipsis")
     state = f"{signs.states[row['state']]} {row['state']}"
     text.append(f"{number:>3} {state:<10} ", style=COLOURS[row["state"]])
-    text.append(f"{row['id']:<6}", style="bold")
+    text.append(f"{row['id']:<{ids}}", style="bold")
     text.append(f"{row['priority']:>5}  ")
     text.append(_what(row, room, signs))
     progress = f"{row['epoch']}/{row['epochs']}" if row["epochs"] else row["stage"]

@@ -167,8 +167,9 @@ class RunsScreen(Page):
                 yield Input(placeholder="method:mart pgd>50 not is:archived", id="filter")
                 yield RunTable(
                     glyphs=self.rpat.glyphs,
-                    colour_of=lambda n: self.palette.colour(f"r{n:04d}"),
+                    colour_of=lambda n: self.palette.colour(self.rpat.name_of(n)),
                     thread=self.rpat.reader.thread,
+                    ids=self.rpat.ids,
                     id="table",
                 )
                 yield Static(_welcome(self.rpat.key_of), id="welcome", markup=False)
@@ -256,7 +257,7 @@ class RunsScreen(Page):
 
     def on_run_table_failed(self, event: RunTable.Failed) -> None:
         """Say why nothing new is shown."""
-        there = self.rpat.home.exists()
+        there = self.rpat.seen.exists()
         self.set_class(not there, "-empty")
         key = self.rpat.key_of("runs.compose")
         none = f"no runs yet: {key} composes the first one"
@@ -349,7 +350,7 @@ class RunsScreen(Page):
             focus=len(series) - 1 if series else None,
         )  # fmt: skip
         self.chart.set_markers([Marker(x) for x in found.drops])
-        last, page, home, signs = numbers[-1], self.page, self.rpat.home, self.rpat.glyphs
+        last, page, home, signs = numbers[-1], self.page, self.rpat.seen, self.rpat.glyphs
         text = await self.rpat.reader.read(lambda db: PAGES[page](home, db, last, signs))
         self._describe(last, text)
         if self.has_class("-narrow"):
@@ -458,18 +459,25 @@ class RunsScreen(Page):
 
     def action_tag(self) -> None:
         """Ask for tags of the chosen runs: +a -b."""
-        self._write("tags of the chosen runs", "+rebuttal -old", _tag)
+        self._write("tags of the chosen runs", "+rebuttal -old", _tag, "tag", _tags)
 
     def action_note(self) -> None:
         """Ask for a note on the chosen runs."""
-        self._write("note on the chosen runs", "", _note)
+        self._write("note on the chosen runs", "", _note, "note", lambda text: {"text": text})
 
-    def _write(self, title: str, hint: str, change: Callable[[Home, Any, int, str], str]) -> None:
-        numbers, home = list(self.chosen()), self.rpat.home
+    def _write(
+        self, title: str, hint: str, change: Callable[[Home, Any, int, str], str],
+        act: str, values: Callable[[str], dict[str, Any]],
+    ) -> None:  # fmt: skip
+        home = self.rpat.home
+
+        async def write(text: str) -> None:
+            rows = await self.told(self.rows()) or []
+            self.rpat.change_runs(rows, act, values(text), lambda db, n: change(home, db, n, text))
 
         def answered(text: str | None) -> None:
-            if text and numbers:
-                self.rpat.change(lambda db: "\n".join(change(home, db, n, text) for n in numbers))
+            if text:
+                self.aside(write(text))
 
         self.app.push_screen(AskLine(title, hint=hint), answered)
 
@@ -575,11 +583,18 @@ def existing(db: Any, numbers: Sequence[int]) -> list[int]:
 
 
 def _tag(home: Home, db: Any, n: int, text: str) -> str:
-    words = text.replace(",", " ").split()
-    gone = [word[1:] for word in words if word.startswith("-")]
-    new = [word.removeprefix("+") for word in words if not word.startswith("-")]
-    labels.tag(home, db, n, new, gone)
+    words = _tags(text)
+    labels.tag(home, db, n, words["add"], words["remove"])
     return f"{name_of(n)}: tagged {text}"
+
+
+def _tags(text: str) -> dict[str, list[str]]:
+    """Return the tags to add and to remove."""
+    words = text.replace(",", " ").split()
+    return {
+        "add": [word.removeprefix("+") for word in words if not word.startswith("-")],
+        "remove": [word[1:] for word in words if word.startswith("-")],
+    }
 
 
 def _note(home: Home, db: Any, n: int, text: str) -> str:

@@ -267,6 +267,12 @@ class TableScreen(Page):
         if self.rpat.replay is not None:
             self.app.notify(IN_DEMO, severity="warning")
             return
+        if self.rpat.elsewhere is not None:
+            self.app.notify(
+                "fill: other machines are in this table; rpat fill queues what this one lacks",
+                severity="warning",
+            )
+            return
         answer, at = self.answer, -1 if everything else self.table.row
         home, column, slots = self.rpat.home, self.table.column, self.rpat.slots
         plan = await self.told(

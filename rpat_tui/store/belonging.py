@@ -40,7 +40,7 @@ def check(home: Home, db: sqlite3.Connection) -> None:
 def refuse_stranger(home: Home, db: sqlite3.Connection) -> None:
     """Raise `StoreError` for another home's database, where it cannot be made again."""
     known = fact(db, "home")
-    if known and known != _uid(home):
+    if known and known != uid_of(home):
         raise StoreError(f"home {home.path}: {STRANGE}, and the home is read-only")
 
 
@@ -49,7 +49,7 @@ OLD = "its database is older than its runs"
 
 
 def _trouble(home: Home, db: sqlite3.Connection) -> str:
-    uid, known = _uid(home), fact(db, "home")
+    uid, known = uid_of(home), fact(db, "home")
     if uid and known and uid != known:
         return STRANGE
     if generation(db) < _written(home):
@@ -77,7 +77,7 @@ def renew(home: Home, db: sqlite3.Connection) -> tuple[int, list[str]]:
     for n in sorted({queries.subject_of(db, n) for n, _ in runs}):
         findings.judge(db, n)  # once the jobs about a run have been read as well
     with transaction(db):
-        set_fact(db, "home", _uid(home))
+        set_fact(db, "home", uid_of(home))
         set_fact(db, "generation", str(max(generation(db), _written(home))))
     return found
 
@@ -124,7 +124,8 @@ def set_fact(db: sqlite3.Connection, key: str, value: str) -> None:
         db.execute("insert into facts values (?, ?)", (key, value))
 
 
-def _uid(home: Home) -> str:
+def uid_of(home: Home) -> str:
+    """Return the uid of a home, or ''."""
     try:
         return str(read_json(home.identity)["uid"])
     except (OSError, ValueError, KeyError):

@@ -6,6 +6,7 @@ state=running  seed!=0   compare; numbers also with < <= > >=
 pgd>52 and seed in 0-2   `and` is implied; `or`, `not`, parentheses
 has:note  is:archived    presence; is:archived, is:rpat, is:open, is:imported
 age<3d                   since it was queued: s, m, h, d, w
+host:box  host=""        where other machines' runs are shown: which machine, or this one
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _TEXT = {
     "id": "r.id", "name": "r.name", "note": "r.note", "state": "r.state", "reason": "r.reason",
     "method": "r.method", "dataset": "r.dataset", "source": "r.source", "norm": "r.norm",
     "model": "r.model", "sweep": "r.sweep", "kind": "r.kind",
+    "host": "substr(r.id, 1, instr(r.id, ':') - 1)",
 }  # fmt: skip
 _NUMBER = {
     "seed": "r.seed", "lam": "r.lam", "epoch": "r.epoch", "epochs": "r.epochs",

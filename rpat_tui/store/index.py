@@ -168,14 +168,20 @@ def depend(db: sqlite3.Connection, n: int, config: Task) -> None:
             db.execute("insert or ignore into dependencies values (?, ?, ?)", (n, row[0], kind))
 
 
-def index(db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = "") -> None:
-    """Insert the row of a run directory; the caller holds a transaction."""
-    run = RunDir(home.runs / name_of(n))
+def index(
+    db: sqlite3.Connection, home: Home, n: int, state: str, reason: str = "", *, name: str = ""
+) -> None:
+    """Insert the row of a run directory; the caller holds a transaction.
+
+    `name` is what the directory and the run are called where that is not the number's id.
+    """
+    name = name or name_of(n)
+    run = RunDir(home.runs / name)
     job, meta = read_json(run.config), META | _read_or_empty(run.meta)
     provenance = _read_or_empty(run.provenance)
     row = {
         "n": n,
-        "id": name_of(n),
+        "id": name,
         "uid": job["uid"],
         "kind": job["kind"],
         "name": meta["name"],

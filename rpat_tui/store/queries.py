@@ -79,18 +79,25 @@ def public(row: Mapping[str, Any]) -> Json:
     out = {key: row[key] for key in LIST_KEYS}
     for key in ("created", "started", "ended"):
         out[key] = iso(row[key])
+    out["host"] = row["id"].rpartition(":")[0]
     return out
 
 
 def find(db: sqlite3.Connection, words: Sequence[str]) -> list[int]:
     """Return the numbers of runs named by id (`r0193`, `r193`, `193`), uid or unique name.
 
+    Where other machines' runs are shown too, theirs are named as in `box:r0193`.
+
     Raises `ConfigError` for a word that names no run or several.
     """
     numbers = []
     for word in words:
-        digits = word.removeprefix("r")
-        if digits.isdigit():
+        machine, _, own = word.rpartition(":")
+        digits = own.removeprefix("r")
+        if digits.isdigit() and machine:
+            name = f"{machine}:{name_of(int(digits))}"
+            found = db.execute("select n from runs where id = ?", (name,)).fetchall()
+        elif digits.isdigit():
             found = db.execute("select n from runs where n = ?", (int(digits),)).fetchall()
         else:
             found = db.execute(
@@ -105,6 +112,9 @@ def find(db: sqlite3.Connection, words: Sequence[str]) -> list[int]:
 
 
 def _unknown(db: sqlite3.Connection, word: str) -> str:
+    machine, _, own = word.rpartition(":")
+    if machine and own.removeprefix("r").isdigit():
+        return f"run '{word}' does not exist here; rpat list --remote {machine} shows what is there"
     digits = word.removeprefix("r")
     name = name_of(int(digits)) if digits.isdigit() else word
     if fact(db, f"deleted:{name}"):
@@ -508,7 +518,7 @@ def workload(db: sqlite3.Connection, slots: int = 1) -> Workload:
     rows = _rows(
         db,
         "select n, state, kind, model, dataset, method, rpat, epochs, epoch, step, steps, held, "
-        f"{BLOCKED} as blocked from runs where state in ('queued', {_quoted(OPEN)}) "
+        f"{BLOCKED} as blocked from runs where state in ('queued', {_quoted(OPEN)}) and {HERE} "
         f"order by state = 'queued', {ORDER}",
         [],
     )
@@ -566,11 +576,16 @@ def usual_paces(
     return [pace for found in paces.values() for pace in found[-5:]]
 
 
-def counts(db: sqlite3.Connection) -> dict[str, int]:
-    """Return how many runs are in each state."""
+HERE = "instr(id, ':') = 0"
+"""No run of another machine: those are called box:r0012."""
+
+
+def counts(db: sqlite3.Connection, *, here: bool = False) -> dict[str, int]:
+    """Return how many runs are in each state; `here` leaves other machines' out."""
+    own = f"and {HERE}" if here else ""
     return dict(
         db.execute(
-            f"select state, count(*) from runs r where {LISTED.format('r')} group by state"
+            f"select state, count(*) from runs r where {LISTED.format('r')} {own} group by state"
         ).fetchall()
     )
 

@@ -21,6 +21,7 @@ class BarState:
     cards: Sequence[Mapping[str, Any]] = ()
     counts: Mapping[str, int] | None = None  # None: not read yet
     held: bool = False
+    hosts: Sequence[tuple[str, str]] = ()  # other machines: what is said of each, its style
     ends: str = ""  # local time when all is done
     remark: str = ""  # a stale age, read-only, no worker
     disk: str = ""
@@ -58,6 +59,8 @@ def line(state: BarState, width: int) -> Text:
     if width >= SHORT:
         groups += [_card(card, full=width >= FULL) for card in state.cards]
     groups.append(_queue(state))
+    if state.hosts:
+        groups.append(Text("  ").join(Text(said, style=style) for said, style in state.hosts))
     if state.ends and width >= SHORT:
         groups.append(Text(f"all done ~{state.ends}"))
     if state.disk and width >= FULL:

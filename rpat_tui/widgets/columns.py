@@ -15,6 +15,8 @@ Cell = tuple[str, str]
 """A text and the name of its style; '' is plain."""
 
 GAP = 1
+MACHINE = 8
+"""Cells that the name of a machine takes in an id at most; the number is never cut off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,11 @@ def _spread(stat: Stat, digits: int, glyphs: Glyphs) -> str:
 def _id(line: Line, glyphs: Glyphs) -> Cell:
     if line.folds:
         return f"n={len(line.members)}", "group"
-    return (f"{glyphs.member}{line.id}" if line.inside else line.id), ""
+    machine, _, own = line.id.rpartition(":")
+    if len(machine) > MACHINE:
+        machine = machine[: MACHINE - 1] + glyphs.more
+    name = f"{machine}:{own}" if machine else own
+    return (f"{glyphs.member}{name}" if line.inside else name), ""
 
 
 def _state(line: Line, glyphs: Glyphs) -> Cell:
@@ -207,15 +213,18 @@ FIRST_TO_GO = (
 
 
 def place(
-    names: Sequence[str], width: int, skip: int, *, start: int, means: bool, glyphs: Glyphs
-) -> tuple[list[Placed], bool]:
+    names: Sequence[str], width: int, skip: int, *, start: int, means: bool, glyphs: Glyphs,
+    ids: int = 0,
+) -> tuple[list[Placed], bool]:  # fmt: skip
     """Return the columns that fit from a cell on, and whether some are left out to the right.
 
     Without `skip` columns go by how dear they are; with it, the first ones that may move have
-    gone to the left, and the next ones follow as far as there is room.
+    gone to the left, and the next ones follow as far as there is room. `ids` is what ids take at
+    least.
     """
     chosen = [COLUMNS[name] for name in names]
     widths = {column.name: _width(column, means, glyphs) for column in chosen}
+    widths["id"] = max(widths.get("id", 0), ids)
     kept = list(chosen)
     if not skip:
         for name in FIRST_TO_GO:

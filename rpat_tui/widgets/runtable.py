@@ -262,6 +262,7 @@ class RunTable(Keyed, Widget, can_focus=True):
         source: Source | None = None,
         *,
         columns: Sequence[str] = DEFAULT,
+        ids: int = 0,
         glyphs: Glyphs = UNICODE,
         colour_of: Callable[[int], int] = lambda run: run - 1,
         thread: Executor | None = None,
@@ -269,10 +270,13 @@ class RunTable(Keyed, Widget, can_focus=True):
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
-        """Prepare a table; `colour_of` gives each run the number of its colour."""
+        """Prepare a table; `colour_of` gives each run the number of its colour.
+
+        `ids` are the cells that ids take at least.
+        """
         super().__init__(id=id, classes=classes)
         self.source = source
-        self.columns = tuple(columns)
+        self.columns, self.ids = tuple(columns), ids
         self.glyphs = glyphs
         self.colour_of = colour_of
         self.empty = empty
@@ -596,7 +600,13 @@ class RunTable(Keyed, Widget, can_focus=True):
         """Place the columns anew and repaint everything."""
         width = self.size.width - 2  # the bar at the right edge, and a space before it
         self._placed, self._cut = place(
-            self.columns, width, self.skip, start=GUTTER, means=self.means, glyphs=self.glyphs
+            self.columns,
+            width,
+            self.skip,
+            start=GUTTER,
+            means=self.means,
+            glyphs=self.glyphs,
+            ids=self.ids,
         )
         self._made.clear()
         self._shown = []
