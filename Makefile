@@ -22,7 +22,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 slurm: $(READY)
-	RPAT_TEST_SLURM=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "slurm and not soak" tests/slurm $(PYTEST_ARGS)
+	RPAT_TEST_SLURM=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "slurm and not soak" tests/slurm $(PYTEST_ARGS)
 
 check: lint test
 

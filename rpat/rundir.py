@@ -117,6 +117,10 @@ class RunDir:
         """What a cluster was asked for, the first time as 1."""
         return self.submissions / f"{number}.json"
 
+    def printed(self, job: str) -> Path:
+        """What a job of a cluster, and the cluster about it, printed outside of its attempts."""
+        return self.submissions / f"slurm-{job}.out"
+
     def withdrawn(self, number: int) -> Path:
         """Present when nobody wants that job to run any more."""
         return self.submissions / f"{number}.withdrawn"

@@ -60,7 +60,7 @@ def main(folder: str, submission: int = 0) -> int:
     log = Journal(attempt.attendant)
     about: dict[str, Any] = {**process_identity()}
     if turn is not None:
-        about["slurm"] = turn.facts()
+        about["slurm"] = turn.facts(attempt)
     log.write("begin", v=VERSION, attempt=attempt.number, **about)
     before = oom.counters()
     with attempt.output.open("ab", buffering=0) as output:
@@ -74,7 +74,7 @@ def main(folder: str, submission: int = 0) -> int:
             process_group=0,  # whatever it starts can be ended with it
         )
     log.write("started", **process_identity(trainer.pid))
-    forced = _wait(trainer, attempt, (lambda: turn.hear(heard)) if turn is not None else None)
+    forced = _wait(trainer, attempt, (lambda: turn.hear(heard, log)) if turn is not None else None)
     code = trainer.returncode
     name = signal.Signals(-code).name if code < 0 else ""
     more = _memory(name, before) | ({"forced": round(forced)} if forced else {})

@@ -56,6 +56,11 @@ _ALL = (
         "Nothing: it goes on from its checkpoint by itself.",
     ),
     Cause(
+        "requeued",
+        "The cluster put the job back into its queue, or somebody did (scontrol requeue).",
+        "Nothing: it goes on from its checkpoint by itself.",
+    ),
+    Cause(
         "node failed",
         "The node that it ran on stopped answering.",
         "Nothing: it goes on from its checkpoint, on another node.",

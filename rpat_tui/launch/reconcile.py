@@ -21,12 +21,14 @@ from rpat_tui.launch.attend import FULL
 from rpat_tui.launch.locks import held
 from rpat_tui.launch.slurm.judge import Outcome
 from rpat_tui.launch.slurm.look import look
+from rpat_tui.launch.slurm.turns import untold
 from rpat_tui.launch.stuck import Watch
 from rpat_tui.launch.verdict import Evidence, Verdict, judge
 from rpat_tui.store import pooled, queries, submissions
 from rpat_tui.store.db import transaction
 from rpat_tui.store.ingest import ingest
 from rpat_tui.store.queue import FINAL, MOVES, move
+from rpat_tui.store.submissions import Submission
 
 KEEPING = 0.2
 """Seconds in which what tables report is kept up to date; the rest waits for the next call."""
@@ -89,12 +91,16 @@ def settle(
         alive = _living(attempts, newest, run)
         ingest(db, run["n"], folder)
         attempt = _attempts(db, run["n"])[newest]
+    if job is not None and newest and not _catch_up(db, folder, job, newest):
+        return
     silence = watch.silence(folder, newest) if watch is not None and newest else None
     evidence = _evidence(folder, run, newest, attempt, alive, db, silence)
     outcome = Outcome(judge(evidence)) if job is None else look(home, db, job, evidence)
     if (verdict := outcome.verdict) is None:
         return
     ended = attempt.get("ended") if verdict.state in FINAL else None
+    if job is not None and newest and verdict.cause:
+        verdict = Verdict(verdict.state, verdict.reason, {**verdict.evidence, "attempt": newest})
     with transaction(db):
         _move(db, run["n"], verdict, ended, attempt.get("began"))
         if outcome.closes:
@@ -115,6 +121,20 @@ def _move(
     if verdict.state not in (state, *MOVES[state]) and "starting" in MOVES[state]:
         move(db, n, "starting", t=began)
     move(db, n, verdict.state, verdict.reason, verdict.evidence, t=ended)
+
+
+def _catch_up(db: sqlite3.Connection, folder: RunDir, job: Submission, newest: int) -> bool:
+    """Tell how the turns of a job ended that were over before anybody looked.
+
+    Returns whether the newest one can be judged.
+    """
+    past = untold(db, folder, job, newest)
+    if past is None:
+        return False
+    with transaction(db):
+        for turn in past:
+            _move(db, job.run, turn.verdict, turn.ended, turn.began)
+    return True
 
 
 def _epoch(db: sqlite3.Connection, n: int) -> int:

@@ -741,3 +741,9 @@ insert or ignore into stale select n from runs where kind = 'train';;
 }
 {_pool_is_stale("of_gone_runs", "after delete on runs", "values (old.group_key)")}
 """
+
+
+@migrations()
+def m012_turns_of_a_job(db: Database) -> None:
+    """How many turns of a job have ended: what the cluster says of a job is about the next one."""
+    db.execute("alter table submissions add column restarts integer")

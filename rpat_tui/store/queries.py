@@ -418,6 +418,25 @@ def events(db: sqlite3.Connection, n: int, kinds: Sequence[str] = ()) -> list[Js
     return rows
 
 
+def attendant(db: sqlite3.Connection, n: int, attempt: int, kinds: Sequence[str]) -> list[Json]:
+    """Return what the attendant of an attempt wrote, in order, each with its kind."""
+    marks = ", ".join("?" for _ in kinds)
+    rows = db.execute(
+        "select kind, body from events where run = ? and attempt = ? and file = 'attendant' "
+        f"and kind in ({marks}) order by seq",
+        (n, attempt, *kinds),
+    )
+    return [{"kind": kind, **json.loads(body)} for kind, body in rows]
+
+
+def claim(db: sqlite3.Connection, n: int, attempt: int) -> Json:
+    """Return what the first record of an attempt says of its job; nothing where there is none."""
+    for record in attendant(db, n, attempt, ("begin",)):
+        found: Json = record.get("slurm", {})
+        return found
+    return {}
+
+
 def claimed(db: sqlite3.Connection, n: int, attempt: int) -> float:
     """Return when an attempt's attendant came to work; 0 where there is none."""
     row = db.execute(

@@ -42,11 +42,12 @@ class Submission:
     asked: str = ""  # what a person wants: stop, pause, kill
     asked_at: float | None = None
     closed: float | None = None
+    restarts: int | None = None  # turns of the job that have ended, as the cluster counts them
 
 
 _COLUMNS = (
     "run, number, name, after, t, state, job, said, why, node, trouble, exit, seen, since, "
-    "missing, asked, asked_at, closed"
+    "missing, asked, asked_at, closed, restarts"
 )
 
 

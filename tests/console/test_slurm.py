@@ -35,12 +35,12 @@ from tests.console.conftest import STANDIN, Rpat, refused
 # ----------------------------------------------------------------- recorded outputs (22.05.8)
 
 QUEUE = """\
-2|wrap|PENDING|Resources||2026-11-23T01:24:39|2026-11-23T01:25:39
-4|rpat-r0002-9e5853df-1|RUNNING|None|n1|2026-11-23T01:49:44|NONE
-3|a|name|COMPLETED|None|n1|2026-11-23T01:49:21|2026-11-23T01:49:22
-7|rpat-r0005-1cbe7f7a-1|CANCELLED|None|n2|2026-11-23T01:49:46|2026-11-23T01:49:52
-9_[1-4]|array|PENDING|Priority||N/A|N/A
-12|wrap|RUNNING|None|n[1-2]|2026-11-23T01:24:39|2026-11-23T01:25:39
+2         |wrap                   |PENDING   |Resources  |          |0         |
+4         |rpat-r0002-9e5853df-1  |RUNNING   |None       |n1        |0         |
+3         |a|name                 |COMPLETED |None       |n1        |0         |
+7         |rpat-r0005-1cbe7f7a-1  |PENDING   |BeginTime  |          |2         |
+9_[1-4]   |array                  |PENDING   |Priority   |          |0         |
+12        |wrap                   |RUNNING   |None       |n[1-2]    |0         |
 slurm_load_jobs error: noise
 """
 
@@ -49,6 +49,21 @@ HISTORY = """\
 8|rpat-r0006-1cbe7f7a-1|FAILED|85:0|n1|2026-11-23T01:49:46|2026-11-23T01:49:52
 9|rpat-r0007-1cbe7f7a-1|PENDING|0:0|None assigned|Unknown|Unknown
 """
+
+STEPD = {
+    "time limit": "slurmstepd-n1: error: *** JOB 2 ON n1 CANCELLED AT 2026-11-23T05:07:34 DUE TO "
+    "TIME LIMIT ***\n",
+    "preempted": "slurmstepd-n1: error: *** JOB 1 ON n1 CANCELLED AT 2026-11-23T04:41:30 DUE TO "
+    "PREEMPTION ***\nTerminated\n",
+    "requeued": "slurmstepd-n1: error: *** JOB 3 ON n1 CANCELLED AT 2026-11-23T04:44:02 DUE TO "
+    "JOB REQUEUE ***\n",
+    "node failed": "slurmstepd-n1: error: *** JOB 5 ON n1 CANCELLED AT 2026-11-23T04:44:23 DUE TO "
+    "NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ***\n",
+    "host memory": "slurmstepd-n1: error: StepId=1.batch exceeded memory limit (80863232 > "
+    "8388608), being killed\nslurmstepd-n1: error: *** JOB 1 ON n1 CANCELLED AT "
+    "2026-11-23T05:07:07 ***\nslurmstepd-n1: error: Exceeded job memory limit\n",
+    "": "slurmstepd-n1: error: *** JOB 1 ON n1 CANCELLED AT 2026-11-23T05:07:07 ***\nbye\n",
+}
 
 JOB = (
     "JobId=1 JobName=j.sh UserId=root(0) JobState=RUNNING Reason=None Dependency=(null) Requeue=1 "
@@ -62,8 +77,9 @@ def test_the_queue_is_read_by_name_whatever_a_name_holds() -> None:
         "wrap", "rpat-r0002-9e5853df-1", "a|name", "rpat-r0005-1cbe7f7a-1",
     }  # fmt: skip
     assert found["rpat-r0002-9e5853df-1"] == Job(
-        id="4", name="rpat-r0002-9e5853df-1", state="RUNNING", node="n1"
+        id="4", name="rpat-r0002-9e5853df-1", state="RUNNING", node="n1", restarts=0
     )
+    assert found["rpat-r0005-1cbe7f7a-1"].restarts == 2
     assert found["wrap"].id == "12"
     assert parse.queue("") == {}
 
@@ -73,6 +89,12 @@ def test_accounting_is_read_by_the_first_word_of_a_state() -> None:
     assert [(job.state, job.exit, job.node) for job in found.values()] == [
         ("CANCELLED", "0:15", "n2"), ("FAILED", "85:0", "n1"), ("PENDING", "0:0", ""),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cause", STEPD)
+def test_why_a_job_ends_is_read_from_its_output(cause: str) -> None:
+    assert parse.due_to("starting\n" + STEPD[cause]) == cause
+    assert not cause or cause in CAUSES
 
 
 @pytest.mark.parametrize(
@@ -274,12 +296,21 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str, str,
     "a job taken off a node that failed says so": (
         GOES, {"said": "PENDING", "why": "BeginTime", "trouble": "down* (Not responding)"}, {},
         "queued", "its node failed (down* (Not responding))", False),
-    "a job taken off a node that is well was preempted": (
-        GOES, {"said": "PENDING", "why": "BeginTime"}, {}, "queued", "taken off its node", False),
+    "a job taken off a node that is well says that nobody knows why": (
+        GOES, {"said": "PENDING", "why": "BeginTime"}, {}, "queued", "without a word", False),
+    "an attendant that was killed had written down why": (
+        GOES, {"said": "PENDING", "why": "BeginTime"}, {"end": {"heard": ["SIGTERM"],
+        "why": "preempted"}}, "queued", "was preempted; Slurm job 12 waits", False),
     "a time-out without a word goes on from its checkpoint": (
         GOES, {"said": "TIMEOUT"}, LATER, "queued", "ran out of time; goes on", True),
     "a node that failed goes on elsewhere": (
         GOES, {"said": "NODE_FAIL"}, LATER, "queued", "its node failed; goes on", True),
+    "a next turn that never began says nothing against the run": (
+        GOES, {"said": "FAILED", "exit": "1:0"}, {**LATER, "later": True},
+        "queued", "did not start its next turn (FAILED, exit 1:0); goes on", True),
+    "nor does it when the turn before was killed": (
+        {"attempt": 1, "signal": "SIGKILL"}, {"said": "FAILED"}, {**LATER, "later": True},
+        "queued", "did not start its next turn", True),
     "an end without a word is a failure": (
         GOES, {"said": "FAILED", "exit": "1:0"}, LATER, "failed", "without a last word", True),
     "memory that ran out is not tried again unchanged": (
@@ -397,7 +428,7 @@ class Told(turn.Turn):
 
     told: str | None = ""
 
-    def _ask(self, words: list[str]) -> str | None:
+    def _ask(self, words: list[str], limit: float = 0) -> str | None:
         return self.told
 
 
@@ -765,23 +796,143 @@ def test_a_job_that_waits_is_taken_back_and_never_starts(
     assert len(cluster.jobs) == 2
 
 
-def begin(manager: Manager, n: int, **ends: Any) -> None:
-    """Let an attendant of a run come to work, and with `ends` leave."""
-    attempt = RunDir(manager.home.runs / f"r{n:04d}").take_attempt()
+def begin(manager: Manager, n: int, restart: int = 0, **ends: Any) -> None:
+    """Let an attendant of a run come to work, and with `ends` leave.
+
+    `word`: why the trainer stopped. `signals`: what the attendant wrote down when it heard them.
+    `left`: how it found the node of the turn before.
+    """
+    run = RunDir(manager.home.runs / f"r{n:04d}")
+    attempt = run.take_attempt()
     log = Journal(attempt.attendant)
     who = {"host": "n1", "boot": "b", "pid": 1, "started": "1"}
-    log.write("begin", v=VERSION, attempt=attempt.number, **who, slurm={"job": "1"})
+    printed = run.printed("1").stat().st_size if run.printed("1").exists() else 0
+    about = {"job": "1", "restart": restart, "node": f"n{restart}", "printed": printed}
+    if left := ends.pop("left", ""):
+        about["left"] = left
+    log.write("begin", v=VERSION, attempt=attempt.number, **who, slurm=about)
     log.write("started", **who)
     trainer = Journal(attempt.journal)
     trainer.write(
         "begin", v=VERSION, attempt=attempt.number, from_step=0, **who, versions={}, device="cpu"
     )
     trainer.write("notice", what="data", source="embedded", fingerprint="f" * 64)
+    for told in ends.pop("signals", ()):
+        log.write("signal", **told)
     if ends:
         if word := ends.pop("word", ""):
             attempt.stop.write_text(word)
             trainer.write("stop", word=word, step=5)
         log.write("end", **ends)
+
+
+def causes(manager: Manager, n: int) -> list[tuple[str, str]]:
+    """A run's states after it was given to the cluster, each with its cause."""
+    moves = queries.transitions(manager.db, n)
+    return [(m["new"], m["evidence"].get("cause", "")) for m in moves if m["old"]]
+
+
+def test_turns_that_nobody_saw_end_are_told_from_their_own_files(
+    manager: Manager, cluster: Cluster, give: Give
+) -> None:
+    """Between two looks a job can be preempted, start again, and be put back, several times."""
+    (n,) = give()
+    manager.look(2)
+    preempted = {"heard": ["SIGUSR1"], "why": "preempted", "again": True, "because": ""}
+    begin(manager, n, word="SIGUSR1", exit_code=85, signal="", slurm=preempted)
+    begin(manager, n, 1, signals=[{"heard": ["SIGTERM"]}, {"heard": ["SIGTERM"],
+                                                           "why": "requeued"}])  # fmt: skip
+    begin(manager, n, 2)
+    RunDir(manager.home.runs / "r0001").printed("1").write_text(STEPD["time limit"])
+    begin(manager, n, 3)
+    begin(manager, n, 4, left="down* (Not responding)")
+    cluster.tell("1", "RUNNING", why="", node="n4", restarts=4)
+    manager.look(2)
+    assert manager.states() == ["running"]
+    assert causes(manager, n)[-6:] == [
+        ("queued", "preempted"), ("queued", "requeued"), ("queued", "time limit"),
+        ("queued", "node failed"), ("starting", ""), ("running", ""),
+    ]  # fmt: skip
+    reasons = [m["reason"] for m in queries.transitions(manager.db, n)]
+    assert "was preempted and saved its work; Slurm started job 1 again" in reasons
+    assert "its node failed (down* (Not responding)); Slurm started job 1 again" in reasons
+    before = len(reasons)
+    manager.look(3)
+    assert len(queries.transitions(manager.db, n)) == before, "each is told once"
+
+
+def test_a_turn_that_ended_while_its_run_was_known_to_be_at_work_is_told_before_the_next_starts(
+    manager: Manager, cluster: Cluster, give: Give
+) -> None:
+    (n,) = give()
+    manager.look(2)
+    begin(manager, n)
+    cluster.tell("1", "RUNNING", why="", node="n0", restarts=0)
+    manager.look(2)
+    assert manager.states() == ["running"]
+    attempt = RunDir(manager.home.runs / "r0001").attempts()[0]
+    Journal(attempt.attendant).write("signal", heard=["SIGTERM"], why="preempted")
+    run = RunDir(manager.home.runs / "r0001")
+    second = run.take_attempt()
+    manager.look()
+    assert manager.states() == ["starting"]
+    Journal(second.attendant).write(
+        "begin", v=VERSION, attempt=2, host="n1", boot="b", pid=2, started="2",
+        slurm={"job": "1", "restart": 1},
+    )  # fmt: skip
+    cluster.tell("1", "RUNNING", why="", node="n0", restarts=1)
+    manager.look()
+    assert manager.states() == ["starting"]
+    assert causes(manager, n)[-2:] == [("queued", "preempted"), ("starting", "")]
+
+
+def test_a_cause_that_files_tell_later_replaces_the_one_that_was_not_known(
+    manager: Manager, cluster: Cluster, give: Give
+) -> None:
+    (n,) = give()
+    manager.look(2)
+    begin(manager, n)
+    cluster.tell("1", "PENDING", why="BeginTime", restarts=1)
+    manager.look()
+    assert causes(manager, n)[-1] == ("queued", "requeued")
+    attempt = RunDir(manager.home.runs / "r0001").attempts()[0]
+    Journal(attempt.attendant).write("signal", heard=["SIGUSR1"], why="time limit")
+    begin(manager, n, 1)
+    cluster.tell("1", "RUNNING", why="", node="n0", restarts=1)
+    manager.look()
+    assert ("queued", "time limit") in causes(manager, n)
+
+
+def test_what_slurm_said_before_an_attempt_began_is_no_news_about_it(
+    manager: Manager, cluster: Cluster, give: Give
+) -> None:
+    """The clocks of two machines differ; a job counts its turns."""
+    (n,) = give()
+    cluster.lost_answer = False
+    manager.look()
+    cluster.tell("1", "PENDING", restarts=0)
+    manager.look()
+    begin(manager, n)
+    events = "update events set t = t - 3600 where kind = 'begin' and file = 'attendant'"
+    manager.look()
+    manager.db.execute(events)  # a node whose clock is an hour late
+    manager.look()
+    assert manager.states() == ["running"], "it has started since Slurm was asked"
+    cluster.tell("1", "PENDING", why="BeginTime", restarts=1)
+    manager.look()
+    assert manager.states() == ["queued"], "and this is about the next turn"
+
+
+def test_a_cluster_that_knows_nothing_of_a_job_repeats_nothing_that_it_said_before(
+    manager: Manager, cluster: Cluster, give: Give
+) -> None:
+    """It waited when Slurm was asked last; then it started, and the cluster was made anew."""
+    (n,) = give()
+    manager.look(2)
+    begin(manager, n)
+    cluster.jobs.clear()
+    manager.look(2)
+    assert manager.states() == ["running"]
 
 
 def test_a_run_on_another_host_is_running_and_not_lost(

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -38,6 +37,7 @@ from tests.console.conftest import rpat as rpat
 HERE = Path(__file__).parent
 RESULTS = HERE.parents[1] / "bench" / "results"
 Summary = Callable[[str, str, list[tuple[str, str]]], None]
+ACCOUNTED = "-accounted"
 LIMIT = 120.0
 """Seconds after which what should have happened has not; a quiet machine needs a tenth."""
 
@@ -56,15 +56,23 @@ def _there(name: str) -> bool:
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is not None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what cannot run here; the rest comes last, and with `--dist loadgroup` in two halves.
+
+    These tests mostly wait: two processes with a cluster each are not in each other's way.
+    """
     reason = why_not()
-    for item in items:
-        if reason and item.get_closest_marker("slurm"):
+    ours = [item for item in items if item.get_closest_marker("slurm")]
+    for place, item in enumerate(ours):
+        item.add_marker(pytest.mark.xdist_group(f"slurm{place % 2}"))
+        if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
+    items.sort(key=lambda item: item.get_closest_marker("slurm") is not None)
 
 
-def _folder(run: int) -> Path:
-    return Path(tempfile.gettempdir()) / f"rpat-slurm-{run}"
+def _folder(run: int, kind: str = "") -> Path:
+    return Path(tempfile.gettempdir()) / f"rpat-slurm-{run}{kind}"
 
 
 @pytest.fixture
@@ -90,10 +98,10 @@ def _version() -> str:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    folder = _folder(os.getpid())
-    if folder.exists():
-        subprocess.run([HERE / "stop-test-cluster", str(folder)], check=False)
-        folder.with_suffix(".lock").unlink(missing_ok=True)
+    for folder in (_folder(os.getpid()), _folder(os.getpid(), ACCOUNTED)):
+        if folder.exists():
+            subprocess.run([HERE / "stop-test-cluster", str(folder)], check=False)
+            folder.with_suffix(".lock").unlink(missing_ok=True)
 
 
 @dataclass
@@ -101,12 +109,13 @@ class Cluster:
     """The test cluster: its commands and its daemons."""
 
     folder: Path
+    options: tuple[str, ...] = ()
 
     def start(self) -> None:
         with (self.folder.parent / "rpat-slurm.starting").open("w") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)  # two that look for free ports would find the same
             done = subprocess.run(
-                [HERE / "start-test-cluster", "--dir", str(self.folder)],
+                [HERE / "start-test-cluster", "--dir", str(self.folder), *self.options],
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -141,7 +150,11 @@ class Cluster:
         )  # fmt: skip
 
     def hurry(self) -> None:
-        """Let requeued jobs start now: Slurm has them wait for some seconds."""
+        """Let requeued jobs start now.
+
+        Slurm has them wait for some seconds, for good reason: the last word of the turn before may
+        still be on its way, and is then taken for the next one's. `rpat` must survive that too.
+        """
         for line in self.ask("squeue", "-h", "-t", "PD", "-o", "%A|%r").splitlines():
             job, _, why = line.partition("|")
             if why == "BeginTime":
@@ -160,12 +173,27 @@ def _runs(pid: int) -> bool:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """This process's cluster, with nothing on it."""
-    found = Cluster(_folder(os.getpid()))
-    monkeypatch.setenv("SLURM_CONF", str(found.folder / "slurm.conf"))
-    found.start()
-    yield found
+    yield from _with(Cluster(_folder(os.getpid())), monkeypatch)
+
+
+@pytest.fixture
+def accounted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster with accounting, which forgets a job itself seconds after its end."""
+    missing = [name for name in ("slurmdbd", "mariadbd") if not _there(name)]
+    if missing:
+        pytest.skip(f"Slurm's accounting is not installed ({', '.join(missing)})")
+    cluster = Cluster(_folder(os.getpid(), ACCOUNTED), ("--accounting", "--min-job-age", "5"))
+    yield from _with(cluster, monkeypatch)
+    cluster.stop()
+    cluster.folder.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _with(cluster: Cluster, patch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    patch.setenv("SLURM_CONF", str(cluster.folder / "slurm.conf"))
+    cluster.start()
+    yield cluster
     with suppress(AssertionError):
-        found.ask("scancel", "--user=root")
+        cluster.ask("scancel", "--user=root")
 
 
 @dataclass
@@ -217,16 +245,21 @@ class Lab:
             return 0
 
     def finish(self, *numbers: int) -> None:
-        """Wait until runs have ended, hurrying Slurm along."""
+        """Wait until runs have ended."""
 
         def over() -> bool:
             worker.ensure(self.home)
-            with suppress(AssertionError):
-                self.cluster.hurry()
             time.sleep(0.2)
             return not queries.unfinished(self.db, numbers)
 
         until(over, LIMIT)
+
+    def leave(self) -> None:
+        """End the worker at once: from now on nobody looks."""
+        for pid in worker._started:  # one may be on its way to the lock
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: holder(self.home.worker_lock) is None, LIMIT)
 
     def is_whole(self, n: int, epochs: int, per_epoch: int = 5) -> bool:
         """Whether a run is done with each row once, and with the values it must have."""
@@ -256,11 +289,26 @@ def value(seed: int, step: int) -> float:
 def lab(home: Home, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """A home with a database, at work on the cluster."""
     freeze_the_standin(monkeypatch)
-    monkeypatch.setenv("RPAT_SLURM_POLL_EVERY", "0.5")
+    yield from _at_work(home, cluster, monkeypatch)
+
+
+@pytest.fixture
+def trained(home: Home, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """The same for real trainings by the code of this checkout."""
+    monkeypatch.setenv("PYTHONPATH", str(HERE.parents[1]))
+    yield from _at_work(home, cluster, monkeypatch)
+
+
+@pytest.fixture
+def counted(home: Home, accounted: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """A home with a database, at work on the cluster with accounting."""
+    freeze_the_standin(monkeypatch)
+    yield from _at_work(home, accounted, monkeypatch)
+
+
+def _at_work(home: Home, cluster: Cluster, patch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    patch.setenv("RPAT_SLURM_POLL_EVERY", "0.5")
     with database.opened(home) as db:
-        yield Lab(home, db, cluster)
-    found: dict[str, Any] | None = holder(home.worker_lock)
-    if found:
-        with suppress(ProcessLookupError):
-            os.kill(found["pid"], signal.SIGKILL)
-        until(lambda: holder(home.worker_lock) is None)
+        lab = Lab(home, db, cluster)
+        yield lab
+    lab.leave()

@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 from contextlib import suppress
 
 import pytest
 
 from rpat.identity import is_alive
 from rpat.rundir import Attempt
-from rpat_tui.home import Home
-from rpat_tui.launch import control, worker
+from rpat_tui.launch import control, frozen, worker
 from rpat_tui.launch.locks import holder
 from rpat_tui.launch.slurm import side
 from rpat_tui.launch.slurm.commands import Commands
 from rpat_tui.store import queries, submissions
 from tests.console import real
-from tests.console.conftest import Rpat, until
+from tests.console.conftest import STANDIN, Rpat, until
 from tests.console.test_slurm import Manager
-from tests.slurm.conftest import LIMIT, Cluster, Lab
+from tests.slurm.conftest import LIMIT, Lab
 
 pytestmark = pytest.mark.slurm
 
@@ -33,7 +31,8 @@ def test_every_end_has_its_true_state_and_reason(lab: Lab) -> None:
     refused = lab.give(partition="nope")
     never = lab.give(python="/nonexistent/python")
     killed = lab.give("tear=2")
-    lab.finish(good, crashed, diverged, refused, never, killed)
+    hungry = lab.give("eat=2", mem="400M")
+    lab.finish(good, crashed, diverged, refused, never, killed, hungry)
     assert lab.is_whole(good, 4)
     assert lab.state(crashed) == ("failed", "RuntimeError: the stand-in crashed as told")
     assert lab.state(diverged) == ("failed", "nan: train/loss is nan")
@@ -48,6 +47,10 @@ def test_every_end_has_its_true_state_and_reason(lab: Lab) -> None:
     assert lab.causes(never).count("launch") == 3
     assert lab.state(killed)[0] == "failed"
     assert "killed by SIGKILL" in lab.state(killed)[1]
+    assert lab.state(hungry) == (
+        "failed", f"Slurm job {lab.job(hungry)} ran out of memory; --mem asks for more",
+    )  # fmt: skip
+    assert lab.causes(hungry)[-1] == "host memory"
 
 
 def test_people_stop_pause_kill_and_cancel(lab: Lab) -> None:
@@ -82,12 +85,21 @@ def test_people_stop_pause_kill_and_cancel(lab: Lab) -> None:
 def test_the_time_limit_and_preemption_lead_to_another_turn_and_an_exact_resume(lab: Lab) -> None:
     limited = lab.give("pace=0.05", epochs=140, time="1", signal="50", sbatch="--nodelist=n2")
     low = lab.give("pace=0.05", epochs=30, partition="low", sbatch="--nodelist=n1")
-    lab.trains(low)
+    cut = lab.give("pace=0.05", epochs=40, sbatch="--nodelist=n2")
+    for n in (low, cut):
+        lab.trains(n)
+        lab.reaches(n, "running")
     lab.cluster.occupy("n1")
-    lab.finish(low, limited)
+    attempt = queries.attempts(lab.db, cut)[0]  # it hears no warning, as on a busy node
+    for who in (attempt["attendant"], attempt["trainer"]):
+        os.kill(who["pid"], signal.SIGSTOP)
+    lab.cluster.ask("scontrol", "update", f"JobId={lab.job(cut)}", "EndTime=now+2")
+    lab.finish(low, limited, cut)
     assert lab.is_whole(low, 30)
     assert lab.is_whole(limited, 140)
-    for n, cause in ((low, "preempted"), (limited, "time limit")):
+    assert lab.is_whole(cut, 40)
+    assert [s.said for s in submissions.of_run(lab.db, cut)] == ["TIMEOUT", "COMPLETED"]
+    for n, cause in ((low, "preempted"), (limited, "time limit"), (cut, "time limit")):
         assert cause in lab.causes(n)
         assert len(lab.run(n).attempts()) >= 2
     assert [s.number for s in submissions.of_run(lab.db, limited)] == [1], "the same job goes on"
@@ -95,19 +107,54 @@ def test_the_time_limit_and_preemption_lead_to_another_turn_and_an_exact_resume(
     assert first["slurm"]["token"] == f"{lab.job(limited)}.1"
 
 
-def test_two_attempts_at_once_write_one_history(lab: Lab) -> None:
+def test_turns_that_end_while_no_manager_looks_are_told_afterwards(lab: Lab) -> None:
+    low = lab.give("pace=0.05", epochs=40, partition="low", sbatch="--nodelist=n1")
+    back = lab.give("pace=0.05", epochs=40, sbatch="--nodelist=n2")
+    for n in (low, back):
+        lab.trains(n)
+        lab.reaches(n, "running")
+    lab.leave()
+    lab.cluster.occupy("n1")
+    lab.cluster.ask("scontrol", "requeue", lab.job(back))
+    for n in (low, back):
+        until(lambda n=n: len(lab.run(n).attempts()) == 2, LIMIT)
+        lab.trains(n)
+    assert [lab.state(n)[0] for n in (low, back)] == ["running", "running"], "nobody has looked"
+    lab.finish(low, back)
+    for n, cause in ((low, "preempted"), (back, "requeued")):
+        assert lab.is_whole(n, 40)
+        moves = queries.transitions(lab.db, n)
+        assert [m["new"] for m in moves][-5:] == [
+            "running", "queued", "starting", "running", "done",
+        ]  # fmt: skip
+        assert lab.causes(n)[-4] == cause
+        assert [s.number for s in submissions.of_run(lab.db, n)] == [1]
+
+
+@pytest.mark.parametrize("looks", [True, False], ids=["watched", "unwatched"])
+def test_two_attempts_at_once_write_one_history(lab: Lab, looks: bool) -> None:
     """A node stops answering while the run trains on: Slurm starts it elsewhere meanwhile."""
-    n = lab.give("pace=0.1", epochs=24)
+    n = lab.give("pace=0.1", epochs=40)
     lab.trains(n)
     lab.reaches(n, "running")
-    node = nodes(lab, n)[0]
+    node, old = nodes(lab, n)[0], queries.attempts(lab.db, n)[0]["trainer"]
+    if not looks:
+        lab.leave()
     lab.cluster.kill(f"slurmd-{node}")
     lab.cluster.ask("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-    assert "its node failed (down" in lab.reaches(n, "queued")
-    old = queries.attempts(lab.db, n)[0]["trainer"]
-    assert is_alive(old), "the first process does not know yet"
+    if looks:
+        assert "its node failed (down" in lab.reaches(n, "queued")
+        assert is_alive(old), "the first process does not know yet"
+
+    def is_elsewhere() -> bool:
+        lab.cluster.hurry()
+        return len(lab.run(n).attempts()) == 2
+
+    until(is_elsewhere, LIMIT)
     lab.finish(n)
-    assert lab.is_whole(n, 24)
+    assert lab.is_whole(n, 40)
+    assert "node failed" in lab.causes(n)
+    assert "its node failed (down" in "".join(m["reason"] for m in queries.transitions(lab.db, n))
     first, second = queries.attempts(lab.db, n)
     assert first["exit_code"] == 86, "the first process saw that it is superseded"
     assert second["ending"] == "end"
@@ -197,22 +244,25 @@ def test_a_cluster_that_is_gone_leaves_no_false_end(
 
 
 def test_a_real_training_gives_the_same_numbers_here_and_preempted_on_the_cluster(
-    home: Home, db: sqlite3.Connection, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    trained: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RPAT_SLURM_POLL_EVERY", "0.5")
+    """Bit for bit, the digests of the weights included."""
+    lab, home, db = trained, trained.home, trained.db
     monkeypatch.setenv("RPAT_SLURM_PARTITION", "low")
-    monkeypatch.setenv("PYTHONPATH", str(real.ROOT))
     (here,) = real.enqueue(home, db, [3], epochs=2)
     monkeypatch.setenv("RPAT_LAUNCHER", "slurm")
     (there,) = real.enqueue(home, db, [3], epochs=2)
-    lab = Lab(home, db, cluster)
     worker.ensure(home)
     first = Attempt(lab.run(there).path, 1)
     until(lambda: first.journal.exists() and '"kind":"log"' in first.journal.read_text(), LIMIT)
     assert lab.job(there)
+    trainer = json.loads(first.journal.read_text().splitlines()[0])["pid"]
+    os.kill(trainer, signal.SIGSTOP)  # a fast machine would be done before it is preempted
     for node in ("n1", "n2"):  # a run on the CPU asks for no GPU: only whole nodes are in its way
-        cluster.ask("sbatch", "--partition=high", f"--nodelist={node}", "--exclusive",
-                    "--output=/dev/null", "--time=5", "--wrap=sleep 1")  # fmt: skip
+        lab.cluster.ask("sbatch", "--partition=high", f"--nodelist={node}", "--exclusive",
+                        "--output=/dev/null", "--time=5", "--wrap=sleep 1")  # fmt: skip
+    until(first.stop.exists, LIMIT)
+    os.kill(trainer, signal.SIGCONT)
     lab.finish(here, there)
     states = db.execute("select state, reason from runs").fetchall()
     assert states == [("done", ""), ("done", "")]
@@ -236,3 +286,43 @@ def test_the_doctor_looks_at_the_cluster(
     assert found["slurm"]["ok"] is False
     assert "Unable to contact slurm controller" in found["slurm"]["found"]
     lab.cluster.launch("slurmctld")
+
+
+def test_a_suite_keeps_as_many_jobs_in_flight_as_it_may_and_fills_its_holes(
+    lab: Lab, rpat: Rpat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frozen, "provenance", lambda *_: {"snapshot_path": str(STANDIN)})
+    words = (
+        "suite", "run", "table1", "--dataset", "digits", "--model", "resnet8", "--epochs", "2",
+        "--seeds", "0,1", "--where", "method=pgd-at", "--eval", "pgd", "--launcher", "slurm",
+        "--in-flight", "2", "--device", "cpu", "--detach",
+    )  # fmt: skip
+    assert rpat(*words, "--limit", "3").code == 0
+    assert rpat(*words).code == 0
+    numbers = [n for (n,) in lab.db.execute("select n from runs")]
+    assert len(numbers) == 4, "two seeds, with and without RPAT; none of them twice"
+    most = 0
+
+    def over() -> bool:
+        nonlocal most
+        worker.ensure(lab.home)
+        there = lab.cluster.ask("squeue", "-h", "-t", "PD,R,CG", "-o", "%j").split()
+        most = max(most, len(there))
+        return not queries.unfinished(lab.db, numbers)
+
+    until(over, LIMIT)
+    assert most == 2
+    assert {lab.state(n) for n in numbers} == {("done", "")}
+    assert [len(submissions.of_run(lab.db, n)) for n in numbers] == [1, 1, 1, 1]
+
+
+def test_accounting_remembers_what_the_queue_has_forgotten(counted: Lab, rpat: Rpat) -> None:
+    n = counted.give("pace=0.05", epochs=400)
+    counted.trains(n)
+    counted.reaches(n, "running")
+    found = {row["check"]: row for row in rpat("doctor", "--json").json}
+    assert found["accounting"]["found"] == "sacct answers"
+    counted.leave()
+    counted.cluster.ask("scancel", counted.job(n))
+    until(lambda: not counted.cluster.ask("squeue", "-h", "-t", "all", "-o", "%A"), LIMIT)
+    assert counted.reaches(n, "stopped") == "cancelled outside rpat (scancel)"

@@ -63,7 +63,7 @@ class Commands:
 
     def queue(self) -> dict[str, Job]:
         """Return this user's jobs that the controller knows, by name; raises `Silent`."""
-        words = ["squeue", "--me", "-h", "-t", "all", "-o", parse.QUEUE_FORMAT]
+        words = ["squeue", "--me", "-h", "-t", "all", "-O", parse.QUEUE_FORMAT]
         return parse.queue(self._ask(words))
 
     def history(self, ids: Sequence[str], names: Sequence[str] = ()) -> dict[str, Job]:
@@ -107,8 +107,7 @@ class Commands:
             text = self._ask(["sinfo", "-h", "-N", "-n", name, "-o", "%T|%E"])
         except Silent:
             return ""
-        state, _, why = (text.splitlines() or [""])[0].partition("|")
-        return f"{state} ({why})" if why not in ("", "none") else state
+        return parse.node(text)
 
     def has_gpus(self) -> bool:
         """Return whether any node has GPUs that can be asked for; raises `Silent`."""

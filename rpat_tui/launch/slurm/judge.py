@@ -41,6 +41,7 @@ class JobEvidence:
     lag: float = LAG
     launches: int = 1  # jobs in a row without an attempt, this one included
     stalled: bool = False  # the last turns all began at the same step
+    later: bool = False  # Slurm counts a turn after this attempt's, which has not come to work
     printed: str = ""  # the last line of the job's own output
     problem: str = ""  # why Slurm does not answer
 
@@ -98,6 +99,8 @@ def _unstarted(e: JobEvidence) -> Outcome:
         return _memory(e)
     if said in words.AGAIN:
         return _again(e, *words.AGAIN[said])
+    if e.end.get("why") == "host memory":
+        return _memory(e)
     what = f"Slurm job {job.job} ended before it could start the run ({_how(job)})"
     if said == words.GONE:
         what = f"Slurm forgot job {job.job} before it started"
@@ -113,9 +116,8 @@ def _unstarted(e: JobEvidence) -> Outcome:
 def _going(e: JobEvidence) -> Outcome:
     job, said = e.job, e.job.said
     if words.is_waiting(said):
-        left = f"its node failed ({job.trouble})" if job.trouble else "was taken off its node"
-        cause = "node failed" if job.trouble else "preempted"
-        return Outcome(because("queued", cause, f"{left}; {words.waits(job.job, job.why)}"))
+        cause, sentence = left(e.end, e.run.ending, job.trouble)
+        return Outcome(because("queued", cause, f"{sentence}; {words.waits(job.job, job.why)}"))
     if not words.is_over(said):
         return Outcome(judge(replace(e.run, trainer=True, attendant=True)))
     if e.over_for < e.lag:
@@ -129,8 +131,10 @@ def _going(e: JobEvidence) -> Outcome:
         return _again(e, *words.AGAIN[said])
     if said == "CANCELLED":
         return _cancelled(e)
-    if said == "OUT_OF_MEMORY":
+    if said == "OUT_OF_MEMORY" or e.end.get("why") == "host memory":
         return _memory(e)
+    if e.later:
+        return _unlaunched(e)
     what = f"Slurm job {job.job} ended ({_how(job)}) without a last word of its attendant"
     return _ended(because("failed", "vanished", what, last_line=e.run.last_line))
 
@@ -138,20 +142,48 @@ def _going(e: JobEvidence) -> Outcome:
 # ----------------------------------------------------------------- told to leave by the cluster
 
 _WHY = {
-    "preempted": ("preempted", "was preempted and saved its work"),
-    "time limit": ("time limit", "saved its work before its time was over"),
+    "preempted": "was preempted",
+    "time limit": "ran out of time",
+    "requeued": "was put back into Slurm's queue",
+    "node failed": "its node failed",
 }
+"""What an attendant learned of why it was told to leave; these words are causes too."""
+
+_SAVED = {
+    "time limit": "saved its work before its time was over",
+    "node failed": "its node failed, and it saved its work",
+}
+
+
+def left(word: Mapping[str, Any], ending: str, trouble: str = "") -> tuple[str, str]:
+    """Return the cause and the sentence for a turn that ended and leaves the run to a next one.
+
+    `word` is what its attendant wrote last: the signals `heard`, and `why`. `ending` is the
+    trainer's own (`stop`: saved, `forced`: killed). `trouble` is what is wrong with its node.
+    """
+    why = str(word.get("why", ""))
+    cause = why if why in _WHY else "outside stop"
+    if not word.get("heard") and ending not in ("stop", "forced") and why not in _WHY:
+        if trouble:
+            return "node failed", f"its node failed ({trouble})"
+        return "requeued", "was taken off its node without a word"
+    sentence = _WHY.get(cause, "")
+    if ending == "stop":
+        known = f"{sentence} and saved its work" if sentence else "saved its work when told to"
+        return cause, _SAVED.get(cause, known)
+    if ending == "forced":
+        return cause, "did not save its work in time"
+    return cause, sentence or "was told to end before it could save anything"
 
 
 def _interrupted(e: JobEvidence) -> Outcome:
     """A signal made the trainer save its work, or it was killed since it did not in time."""
     job, said = e.job, e.job.said
-    told = ("outside stop", "saved its work when told to")
-    cause, sentence = _WHY.get(e.end.get("why", ""), told)
-    if e.run.ending == "forced":
-        sentence = "did not save its work in time"
+    cause, sentence = left(e.end, e.run.ending)
     if words.is_waiting(said):
         return Outcome(because("queued", cause, f"{sentence}; {words.waits(job.job, job.why)}"))
+    if "again" not in e.end and not words.is_over(said) and e.ended_for <= SETTLE:
+        return UNDECIDED  # its attendant is about to say what follows
     if said in words.AGAIN:
         return _again(e, words.AGAIN[said][0], sentence)
     if said == "CANCELLED":
@@ -182,8 +214,10 @@ def _killed(e: JobEvidence) -> Outcome:
         return _again(e, *words.AGAIN[said])
     if said == "CANCELLED":
         return _cancelled(e)
-    if said == "OUT_OF_MEMORY":
+    if said == "OUT_OF_MEMORY" or (words.is_over(said) and e.end.get("why") == "host memory"):
         return _memory(e)
+    if words.is_over(said) and e.later:
+        return _unlaunched(e)
     if words.is_over(said) and e.end.get("heard"):
         return _again(e, "outside stop", "was told to end before it could save anything")
     if words.is_over(said) or e.ended_for > SETTLE:
@@ -204,6 +238,11 @@ def _again(e: JobEvidence, cause: str, sentence: str) -> Outcome:
         return _stalled()
     where = "goes on from its checkpoint" if e.run.attempt else "is submitted again"
     return _ended(because("queued", cause, f"{sentence}; {where}"))
+
+
+def _unlaunched(e: JobEvidence) -> Outcome:
+    """A next turn began and ended without its attendant, as on a node that has just come back."""
+    return _again(e, "launch", f"Slurm did not start its next turn ({_how(e.job)})")
 
 
 def _stalled() -> Outcome:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-QUEUE_FORMAT = "%A|%j|%T|%r|%N|%S|%e"
+QUEUE_FORMAT = "JobID:20|,Name:200|,State:30|,Reason:200|,NodeList:200|,RestartCnt:20|"
+"""With widths: without one some releases cut a field off after 20 characters."""
+
 HISTORY_FORMAT = "JobIDRaw,JobName,State,ExitCode,NodeList,Start,End"
 
 
@@ -22,6 +24,7 @@ class Job:
     why: str = ""
     node: str = ""
     exit: str = ""
+    restarts: int | None = None  # turns that have ended; None where accounting told the rest
 
 
 def queue(text: str) -> dict[str, Job]:
@@ -29,12 +32,16 @@ def queue(text: str) -> dict[str, Job]:
     found: dict[str, Job] = {}
     for line in text.splitlines():
         first, _, rest = line.partition("|")
-        fields = rest.rsplit("|", 5)  # a name may hold the separator
-        if not first.isdigit() or len(fields) != 6:
+        fields = rest.rstrip().removesuffix("|").rsplit("|", 4)  # a name may hold the separator
+        if not first.strip().isdigit() or len(fields) != 5:
             continue
-        name, state, why, node, _, _ = (field.strip() for field in fields)
-        if name not in found or int(found[name].id) < int(first):
-            found[name] = Job(id=first, name=name, state=state, why=_none(why), node=node)
+        number = first.strip()
+        name, state, why, node, restarts = (field.strip() for field in fields)
+        if name not in found or int(found[name].id) < int(number):
+            found[name] = Job(
+                id=number, name=name, state=state, why=_none(why), node=_none(node),
+                restarts=int(restarts) if restarts.isdigit() else None,
+            )  # fmt: skip
     return found
 
 
@@ -70,6 +77,29 @@ def job_id(text: str) -> str:
 def fields(text: str) -> dict[str, str]:
     """Return the `Key=value` words that `scontrol show` prints in one line."""
     return dict(re.findall(r"(?:^|\s)([A-Za-z][\w:./]*)=(\S*)", text))
+
+
+def node(text: str) -> str:
+    """Return the state of a node and why, as `down* (Not responding)`, from `%T|%E` of `sinfo`."""
+    state, _, why = (text.splitlines() or [""])[0].partition("|")
+    return f"{state} ({why})" if why not in ("", "none") else state
+
+
+_DUE = {
+    "PREEMPTION": "preempted", "TIME LIMIT": "time limit", "NODE FAILURE": "node failed",
+    "JOB REQUEUE": "requeued",
+}  # fmt: skip
+
+
+def due_to(text: str) -> str:
+    """Return what Slurm printed into a job's output about why it ends the job, as a cause; or ''.
+
+    `slurmstepd: error: *** JOB 1 ON n1 CANCELLED AT 2026-11-23T04:41:30 DUE TO PREEMPTION ***`
+    """
+    if re.search(r"slurmstepd\S*: error: .*([Ee]xceeded (job )?memory limit|oom.kill)", text):
+        return "host memory"
+    said = re.findall(r"\*\*\* .* CANCELLED AT \S+ DUE TO ([A-Z ]*[A-Z])", text)
+    return _DUE.get(said[-1], "") if said else ""
 
 
 def one_line(text: str) -> str:

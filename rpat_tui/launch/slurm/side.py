@@ -18,7 +18,7 @@ from typing import Any
 
 from rpat.rundir import RunDir, replace
 from rpat_tui.home import Home, settings
-from rpat_tui.launch.slurm import script, words
+from rpat_tui.launch.slurm import script, turns, words
 from rpat_tui.launch.slurm.commands import Commands, Reply, Silent
 from rpat_tui.launch.slurm.parse import Job
 from rpat_tui.store import submissions
@@ -75,6 +75,7 @@ class Errand:
     papers: list[Paper] = field(default_factory=list)
     cancel: dict[str, str] = field(default_factory=dict)  # numbers by name
     known: list[Submission] = field(default_factory=list)
+    nodes: dict[int, str] = field(default_factory=dict)  # of the newest attempts, by run
     replies: dict[str, Reply] = field(default_factory=dict)  # by name; none: it was not sent
     jobs: dict[str, Job] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
@@ -147,7 +148,7 @@ class Slurm:
             return
         cancel = {name: job for name, job in unwanted.items() if due or name in fresh}
         self._sent |= unwanted.keys()
-        self._errand = Errand(papers=papers, cancel=cancel, known=followed)
+        self._errand = Errand(papers=papers, cancel=cancel, known=followed, nodes=turns.nodes(db))
         self._thread = threading.Thread(target=self._go, args=(self._errand,), daemon=True)
         self._thread.start()
 
@@ -280,9 +281,13 @@ class Slurm:
         errand.jobs |= {s.name: found[s.name] for s in left if s.name in found}
         for s in errand.known:
             job = errand.jobs.get(s.name)
+            if job is None or not words.is_waiting(job.state):
+                continue
             was_there = s.said and not words.is_waiting(s.said) and not words.is_over(s.said)
-            if job is not None and words.is_waiting(job.state) and was_there and s.node:
-                errand.troubles[s.name] = self.commands.node(s.node)
+            turned = (job.restarts or 0) > (s.restarts or 0)
+            node = errand.nodes.get(s.run) or s.node
+            if (was_there or turned) and node:
+                errand.troubles[s.name] = self.commands.node(node)
 
     # ------------------------------------------------------------- what was learned
 
@@ -314,27 +319,29 @@ class Slurm:
             changes["node"] = job.node
         if job.exit:
             changes["exit"] = job.exit
+        if job.restarts is not None:
+            changes["restarts"] = job.restarts
         if trouble is not None:
-            bad = any(word in trouble.lower() for word in ("down", "fail", "drain", "not resp"))
-            changes["trouble"] = trouble if bad else ""
+            changes["trouble"] = trouble if words.is_trouble(trouble) else ""
         if words.is_over(job.state) and s.closed is not None:
             changes["state"] = OVER
         submissions.update(db, s, **changes)
 
     def _miss(self, db: sqlite3.Connection, s: Submission, now: float) -> None:
-        """The cluster answers, and knows nothing of a job."""
+        """The cluster answers, and knows nothing of a job: what it said before is no newer now."""
         if s.state == SUBMITTING:  # its worker died before it was sent
             if now - s.t > UNSENT:
                 submissions.withdraw(self.home, db, s, "refused")
                 submissions.update(db, s, closed=now, state=OVER)
             return
         missing = s.missing or now
-        changes: dict[str, Any] = {"seen": now, "missing": missing}
+        changes: dict[str, Any] = {"missing": missing}
         if now - missing >= MISSING or s.said in words.OVER:
             if s.closed is not None:
                 changes["state"] = OVER
             elif s.said not in words.OVER:
                 changes |= {"said": words.GONE, "since": now}
+            changes["seen"] = now
         submissions.update(db, s, **changes)
 
 

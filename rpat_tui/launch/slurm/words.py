@@ -63,6 +63,11 @@ def is_over(state: str) -> bool:
     return state in OVER
 
 
+def is_trouble(node: str) -> bool:
+    """Return whether the state of a node says that jobs lose it."""
+    return any(word in node.lower() for word in ("down", "fail", "drain", "not resp"))
+
+
 def waits(job: str, why: str) -> str:
     """Return the sentence about a job that waits; the same words for the same reason."""
     word = why.split(",")[0].strip("() ")

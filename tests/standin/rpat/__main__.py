@@ -7,6 +7,7 @@ Its orders are words in the run's note, such as `pace=0.01 crash=3`:
     crash=E     raise in epoch E, in the first attempt only
     nan=E       journal a non-finite loss in epoch E, then fail with reason nan
     oom=E       fail with an out-of-memory error in epoch E
+    eat=E       fill a gigabyte of memory in epoch E
     exit=C      leave with exit code C at once, without a word
     hang=1      stop journaling and ignore stop requests
     tear=E      die in the middle of a line in epoch E, first attempt only
@@ -164,6 +165,9 @@ class Training(Core):
             self.fail("nan", "train/loss is nan")
         if self.orders.get("oom") == epoch:
             self.fail("out of memory", "OutOfMemoryError: CUDA out of memory")
+        if self.orders.get("eat") == epoch:
+            self.eaten = b"x" * (1 << 30)
+            time.sleep(3600)
         if self.orders.get("tear") == epoch and first:
             with self.attempt.journal.open("ab") as stream:
                 stream.write(b'{"seq":999,"t":1.0,"kind":"epo')
