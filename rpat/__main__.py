@@ -2,8 +2,10 @@
 
 A job trains a network, evaluates weights that exist, or studies them.
 
+A training that wants several cards starts a process for each and waits for them (`rpat.ranks`).
+
 Exit codes: 0 done, 1 failed (the journal says why), 2 wrong config, 85 saved and not finished,
-86 superseded by a later attempt.
+86 superseded by a later attempt, 87 (one of several processes) left alone by the others.
 """
 
 from __future__ import annotations
@@ -13,16 +15,30 @@ import platform
 import signal
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rpat import __version__, journal
+from rpat import __version__, journal, ranks
 from rpat.config import RunConfig
-from rpat.errors import SAVED, SUPERSEDED, ConfigError, Interrupted, RpatError, RunError, Superseded
-from rpat.identity import process_identity
+from rpat.errors import (
+    PARTED,
+    SAVED,
+    SUPERSEDED,
+    ConfigError,
+    Interrupted,
+    Parted,
+    RpatError,
+    RunError,
+    Superseded,
+)
 from rpat.jobs import KINDS, EvalJob, StudyJob
 from rpat.journal import Journal
+from rpat.ranks import Place
 from rpat.rundir import Attempt, RunDir, read_json
+
+if TYPE_CHECKING:
+    from rpat.divided import Alone
 
 
 def main(arguments: list[str]) -> int:
@@ -34,26 +50,60 @@ def main(arguments: list[str]) -> int:
     # Threads that spin while they wait make two processes on one CPU several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     run = RunDir(Path(arguments[0]).resolve())
+    place = ranks.place()
+    if place is not None and ranks.is_supervised():
+        ranks.die_with_the_parent()
     number = os.environ.get("RPAT_ATTEMPT")
+    if place is not None and place.rank:
+        return follow(run, Attempt(run.path, int(number or 0)), place)
     attempt = Attempt(run.path, int(number)) if number else run.take_attempt()
+    if place is None and (size := ranks.wanted(run)) > 1:
+        outcome = ranks.supervise(run, attempt, size)
+        if outcome.error:
+            fail(Journal(attempt.journal), attempt, outcome.error)
+        return ranks.end_as(outcome)
     log = Journal(attempt.journal)
     try:
-        return execute(run, attempt, log)
+        return execute(run, attempt, log, place)
     except BaseException as error:
         traceback.print_exc()
-        if not log.seq:  # it failed before it knew where it would begin
-            log.write(
-                "begin", v=journal.VERSION, attempt=attempt.number, from_step=None,
-                **process_identity(),
-            )  # fmt: skip
-        log.write("error", sync=True, **describe(error))
+        if isinstance(error, Parted) and ranks.is_supervised():
+            return PARTED  # the parent knows who has gone, and why
+        fail(log, attempt, describe(error))
         return 2 if isinstance(error, ConfigError) else 1
 
 
-def execute(run: RunDir, attempt: Attempt, log: Journal) -> int:
+def follow(run: RunDir, attempt: Attempt, place: Place) -> int:
+    """Be one of several processes but not the first: compute as that one does, write nothing."""
+    ranks.obey()
+    try:
+        return execute(run, attempt, ranks.Silent(), place)
+    except BaseException as error:
+        traceback.print_exc()
+        if isinstance(error, Parted):
+            return PARTED
+        ranks.leave_word(attempt, place.rank, describe(error))
+        return 2 if isinstance(error, ConfigError) else 1
+
+
+def fail(log: Journal, attempt: Attempt, error: Mapping[str, str]) -> None:
+    """Journal why an attempt has failed."""
+    if not log.seq:  # it failed before it knew where it would begin
+        log.write(
+            "begin", v=journal.VERSION, attempt=attempt.number, from_step=None, **ranks.trainer()
+        )
+    log.write("error", sync=True, **error)
+
+
+def execute(run: RunDir, attempt: Attempt, log: Journal, place: Place | None = None) -> int:
     """Carry out the job and journal its end; returns the exit code, raises what went wrong."""
-    guard = Guard(run, attempt, StopRequest(attempt))
+    leads = place is None or place.rank == 0
+    guard = Guard(run, attempt, StopRequest(attempt) if leads else lambda: None, leads)
     kind, values = read_job(run)
+    if kind != "train":
+        if not leads:
+            return 0  # the first process does it alone
+        place = None
     config: Any = RunConfig.from_dict(values) if kind == "train" else KINDS[kind].from_dict(values)
 
     import torch
@@ -62,18 +112,22 @@ def execute(run: RunDir, attempt: Attempt, log: Journal) -> int:
 
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    for folder in (run.checkpoints, run.results):
-        checkpoint.sweep(folder)
+    if leads:
+        for folder in (run.checkpoints, run.results):
+            checkpoint.sweep(folder)
+    device = pick_device(config.device, place)
+    team = meet(place, device)
     saved = checkpoint.load(run.last)
-    device = pick_device(config.device)
     guard.step = saved["t"] if saved else 0
-    begin(log, attempt, guard.step, device)
-    data = images(run, config, log)
+    begin(log, attempt, guard.step, device, team.size)
+    with team.rank_0_first():
+        data = images(run, config, log)
     carry_out: Any = {"train": _train, "eval": _evaluate, "study": _study}[kind]
     try:
-        epoch, step = carry_out(run, config, data, log, device, guard, saved)
+        epoch, step = carry_out(run, config, data, log, device, guard, saved, team)
         guard.place()
     except Interrupted as asked:
+        team.leave()
         log.write("stop", word=asked.word, step=guard.step, sync=True)
         return SAVED
     except Superseded:
@@ -83,15 +137,16 @@ def execute(run: RunDir, attempt: Attempt, log: Journal) -> int:
 
 
 def _train(
-    run: RunDir, config: RunConfig, data: Any, log: Journal, device: Any, guard: Guard, saved: Any
-) -> tuple[int, int]:
+    run: RunDir, config: RunConfig, data: Any, log: Journal, device: Any, guard: Guard, saved: Any,
+    team: Alone,
+) -> tuple[int, int]:  # fmt: skip
     """Train, then evaluate the kept weights; returns epochs and steps done."""
     from rpat.assess import Assessment, of_training
     from rpat.subjects import of_run
     from rpat.train import Training
 
     data = data.to(device)
-    training = Training(run, guard.attempt, config, data, log, guard.stop, device)
+    training = Training(run, guard.attempt, config, data, log, guard.stop, device, team)
     log.write("notice", what="plan", steps=training.total, epochs=config.schedule.epochs)
     if saved:
         training.restore(saved)
@@ -99,7 +154,8 @@ def _train(
         training.fit()
     finally:
         guard.step = training.t
-    if config.eval.attack != "none":
+    team.leave()
+    if config.eval.attack != "none" and team.leads:
         uid = read_json(run.config).get("uid", run.path.name)
         job = of_training(config, uid, training.method.models(training.model))
         end = Assessment(run, job, data, log, device, guard, step=training.t, own=False)
@@ -108,8 +164,9 @@ def _train(
 
 
 def _evaluate(
-    run: RunDir, job: EvalJob, data: Any, log: Journal, device: Any, guard: Guard, saved: Any
-) -> tuple[int, int]:
+    run: RunDir, job: EvalJob, data: Any, log: Journal, device: Any, guard: Guard, saved: Any,
+    team: Alone,
+) -> tuple[int, int]:  # fmt: skip
     """Attack weights that exist; returns no epochs, and the passes made."""
     from rpat.assess import Assessment, chosen_images
 
@@ -125,8 +182,9 @@ def _evaluate(
 
 
 def _study(
-    run: RunDir, job: StudyJob, data: Any, log: Journal, device: Any, guard: Guard, saved: Any
-) -> tuple[int, int]:
+    run: RunDir, job: StudyJob, data: Any, log: Journal, device: Any, guard: Guard, saved: Any,
+    team: Alone,
+) -> tuple[int, int]:  # fmt: skip
     """Look closer at weights that exist; returns no epochs, and the batches done."""
     from rpat.assess import chosen_images, split_of
     from rpat.studies.job import study
@@ -174,8 +232,8 @@ def read_job(run: RunDir) -> tuple[str, dict[str, Any]]:
     return kind, values
 
 
-def begin(log: Journal, attempt: Attempt, from_step: int, device: Any) -> None:
-    """Journal who runs, from where and on what."""
+def begin(log: Journal, attempt: Attempt, from_step: int, device: Any, size: int) -> None:
+    """Journal who runs, from where and on what; `size` processes compute together."""
     import torch
 
     log.write(
@@ -183,11 +241,12 @@ def begin(log: Journal, attempt: Attempt, from_step: int, device: Any) -> None:
         v=journal.VERSION,
         attempt=attempt.number,
         from_step=from_step,
-        **process_identity(),
+        **ranks.trainer(),
         versions=versions(),
         device=str(device),
         device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         threads=torch.get_num_threads(),
+        **({"ranks": size} if size > 1 else {}),
         sync=True,
     )
 
@@ -216,14 +275,17 @@ def images(run: RunDir, config: Any, log: Journal) -> Any:
 class Guard:
     """Asks whether the work may go on: nobody wants it to stop, no later attempt owns it."""
 
-    def __init__(self, run: RunDir, attempt: Attempt, stop: StopRequest) -> None:
-        self.run, self.attempt, self.stop = run, attempt, stop
+    def __init__(
+        self, run: RunDir, attempt: Attempt, stop: Callable[[], str | None], leads: bool = True
+    ) -> None:
+        """Ask `stop` for requests; a process that does not lead never asks for its place."""
+        self.run, self.attempt, self.stop, self.leads = run, attempt, stop, leads
         self.step = 0
         """Up to where the work is saved."""
 
     def place(self) -> None:
         """Raise `Superseded` when a later attempt owns the run."""
-        if self.run.superseded(self.attempt):
+        if self.leads and self.run.superseded(self.attempt):
             raise Superseded
 
     def __call__(self) -> None:
@@ -243,7 +305,7 @@ class StopRequest:
     def __init__(self, attempt: Attempt) -> None:
         self._path = str(attempt.stop)
         self._signal = ""
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        for number in ranks.ASK:
             signal.signal(number, self._heard)
 
     def _heard(self, number: int, frame: Any) -> None:
@@ -256,18 +318,33 @@ class StopRequest:
         return self._signal or None
 
 
-def pick_device(word: str) -> Any:
-    """Return the torch device of `auto`, `cpu` or `cuda:N`."""
+def pick_device(word: str, place: Place | None = None) -> Any:
+    """Return the torch device of `auto`, `cpu` or `cuda:N`; each of several processes has a card.
+
+    Raises `ConfigError` for a card that is not there.
+    """
     import torch
 
     if word == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        word = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(word)
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type != "cuda":
+        return device
+    if not torch.cuda.is_available():
         raise ConfigError(f"device is {word}, but this process sees no GPU; use --device cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device is {word}, but there are {torch.cuda.device_count()} GPUs")
-    return device
+    count = torch.cuda.device_count()
+    if place is not None and place.local >= count:
+        raise ConfigError(f"gpus is {place.size}, but there are {count} GPUs; use --gpus {count}")
+    if (device.index or 0) >= count:
+        raise ConfigError(f"device is {word}, but there are {count} GPUs")
+    return torch.device("cuda", device.index or 0 if place is None else place.local)
+
+
+def meet(place: Place | None, device: Any) -> Alone:
+    """Return the processes that compute together: this one alone, where nobody gave it a place."""
+    from rpat.divided import Alone, Ranks
+
+    return Alone() if place is None or place.size == 1 else Ranks(place, device)
 
 
 def versions() -> dict[str, str]:
@@ -325,4 +402,7 @@ def _reason(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_code = main(sys.argv[1:])
+    if ranks.place() is not None:
+        ranks.vanish(exit_code)
+    sys.exit(exit_code)

@@ -76,6 +76,9 @@ class RunConfig(Section):
     mode: str = knob("numeric mode: reference, exact or fast", default="exact", choices=MODES)
     seed: int = knob("seed of every random draw", default=0, low=0, high=2**31 - 1)
     device: str = knob("auto, cpu or cuda:N", default="auto", identity=False)
+    gpus: int = knob(
+        "cards that share the run; on a CPU, processes", default=1, low=1, high=64, identity=False
+    )
     log_every: int = knob(
         "steps between two journaled step losses", default=50, low=1, identity=False
     )
@@ -117,6 +120,8 @@ class RunConfig(Section):
                 )
         if self.device not in ("auto", "cpu") and not self.device.startswith("cuda"):
             self.fail("device", "write auto, cpu or cuda:N")
+        if self.gpus > 1 and self.device.startswith("cuda:"):
+            self.fail("gpus", f"device {self.device} is one card; use --device cuda, or --gpus 1")
 
     def wrapper(self, name: str) -> Any:
         """Return the knobs of a stacked wrapper, or None."""
@@ -202,7 +207,7 @@ class RunConfig(Section):
         return _digest({k: v for k, v in self.identity().items() if k != "seed"})
 
 
-_PLAIN = ("mode", "seed", "device", "log_every", "keep_every")
+_PLAIN = ("mode", "seed", "device", "gpus", "log_every", "keep_every")
 
 
 def _identity(part: Any, values: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     RpatError
     ├── ConfigError   the request is wrong: fix the option, key or value it names
     ├── RunError      a run could not go on: read the run's log
+    │   └── Parted    another process of the run has gone
     └── StoreError    the home folder or its database could not be used
 
 Each message is one line that names the thing, the value and the remedy.
@@ -28,12 +29,20 @@ class RunError(RpatError):
         self.reason = reason
 
 
+class Parted(RunError):
+    """Another of the processes that train a run together has gone, or does not answer."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="rank")
+
+
 class StoreError(RpatError):
     """The home folder or the database in it cannot be read or written."""
 
 
-SAVED, SUPERSEDED = 85, 86
-"""Exit codes of a run that was stopped with its work saved, and of one that lost its place."""
+SAVED, SUPERSEDED, PARTED = 85, 86, 87
+"""Exit codes of a run that was stopped with its work saved, of one that lost its place, and of one
+of several processes whose peers have gone."""
 
 
 class Interrupted(Exception):

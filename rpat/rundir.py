@@ -6,6 +6,7 @@
     attempts/0001/attendant.jsonl      written by the trainer's parent process
     attempts/0001/monitor.jsonl        written by the worker
     attempts/0001/output.log           standard output and error
+    attempts/0001/rank-1.json          why that rank of several failed; written by it
     attempts/0001/stop                 a request: `stop`, `pause` or `kill`
     submissions/1.json                 a job that a cluster was asked to run; written by the worker
     submissions/1.withdrawn            nobody wants that job any more
@@ -58,6 +59,10 @@ class Attempt:
     def output(self) -> Path:
         """Standard output and error of the trainer."""
         return self.path / "output.log"
+
+    def rank(self, number: int) -> Path:
+        """Why one of several processes, which writes no journal, has failed."""
+        return self.path / f"rank-{number}.json"
 
     @property
     def stop(self) -> Path:

@@ -19,6 +19,7 @@ from rpat import checkpoint, evaluate, modes
 from rpat.config import RunConfig
 from rpat.data.dataset import DataSet, Images
 from rpat.data.loader import Batch, Loader
+from rpat.divided import Alone
 from rpat.errors import Interrupted, RunError, Superseded
 from rpat.journal import Journal
 from rpat.methods.base import Run, Terms, total
@@ -72,12 +73,17 @@ class Training:
         journal: Journal,
         asked_to_stop: Callable[[], str | None],
         device: torch.device,
+        ranks: Alone | None = None,
     ) -> None:
+        """Prepare a run; `ranks` are the processes that compute it together."""
+        self.ranks = ranks or Alone()
         self.run, self.attempt, self.config = run, attempt, config
-        self.data, self.journal, self.asked_to_stop = data, journal, asked_to_stop
+        self.data, self.journal = data, journal
+        self.asked_to_stop = self.ranks.agreed(asked_to_stop)
         self.device = device
         torch.manual_seed(seed_of(config.seed, "init") % 2**63)
-        self.model = build_model(config.model, data.num_classes, data.image_size).to(device)
+        model = build_model(config.model, data.num_classes, data.image_size).to(device)
+        self.model = self.ranks.divide(model)
         self.passes = modes.make(config.mode, self.model, device)
         self.method = build_method(config)
         self.loader = Loader(
@@ -183,6 +189,7 @@ class Training:
             values |= self.test(name, network, done)
         values["time/eval_s"] = time.monotonic() - clock
         self.check_place()
+        self.ranks.compare(self.model)
         self.journal.write("epoch", epoch=done, step=self.t, values=values)
         self._must_be_finite("train/loss", loss)
         better = [name for name in networks if self._is_better(name, values, done)]
@@ -230,6 +237,8 @@ class Training:
         self, networks: dict[str, nn.Module], better: list[str], values: Any, done: int
     ) -> None:
         """Write weights whose epoch is now known; a new best waits for `_publish`."""
+        if not self.ranks.leads:
+            return
         every = self.config.keep_every
         for name, network in networks.items():
             content = {
@@ -252,11 +261,13 @@ class Training:
 
     def _publish(self, names: list[str]) -> None:
         """Rename new best weights into place, once the saved state speaks of them."""
-        for name in names:
+        for name in names if self.ranks.leads else ():
             self._candidate(name).replace(self.run.best(name))
 
     def save(self) -> None:
         """Write the training state; raises `Superseded` when a later attempt owns the run."""
+        if not self.ranks.leads:
+            return
         self.check_place()
         content = {
             "config": self.config.to_dict(),
@@ -303,11 +314,11 @@ class Training:
         network.load_state_dict(content["weights"])
         digest = checkpoint.digest(content["weights"])
         self.journal.write("notice", what="weights", word=word, file=str(file), sha256=digest)
-        return network.requires_grad_(False).eval().to(self.device)
+        return self.ranks.divide(network.requires_grad_(False).eval().to(self.device))
 
     def check_place(self) -> None:
         """Raise `Superseded` when a later attempt owns the run."""
-        if self.run.superseded(self.attempt):
+        if self.ranks.leads and self.run.superseded(self.attempt):
             raise Superseded
 
     def _must_be_finite(self, name: str, value: float) -> None:

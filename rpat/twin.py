@@ -26,7 +26,8 @@ class Twin(nn.Module):
         network's own type.
         """
         super().__init__()
-        self.net = fx.symbolic_trace(copy.deepcopy(model))
+        traced = copy.deepcopy(model)
+        self.net = fx.GraphModule(traced, Layers().trace(traced))
         originals = dict(model.named_modules())
         self.folds: list[tuple[Convolution, nn.Conv2d, nn.BatchNorm2d | None]] = []
         for conv, bn in _pairs(self.net):
@@ -44,6 +45,8 @@ class Twin(nn.Module):
         shared = [name for name in own if name in sources and name not in self._folded()]
         self.copies = [(own[name], sources[name]) for name in shared]
         self.refresh()
+        if (ranks := getattr(model, "divided", None)) is not None:
+            ranks.share(self)  # several processes make the network's passes together, and these
 
     def _folded(self) -> set[str]:
         places = {place: name for name, place in self.net.named_modules()}
@@ -123,6 +126,14 @@ class ChannelsLast(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         """Return the same gradient, contiguous."""
         return gradient.contiguous()
+
+
+class Layers(fx.Tracer):
+    """Sees every BatchNorm as one layer, whoever has written it."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        """Return whether a module is called as a whole."""
+        return isinstance(module, nn.BatchNorm2d) or super().is_leaf_module(module, name)
 
 
 def _pairs(net: fx.GraphModule) -> list[tuple[str, str]]:

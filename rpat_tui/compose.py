@@ -68,6 +68,7 @@ def request(
     evaluation: str | None = None,
     changes: Iterable[str] = (),
     device: str | None = None,
+    gpus: int | None = None,
 ) -> Request:
     """Read what people write, in a command or in a form, into what is asked.
 
@@ -84,6 +85,7 @@ def request(
         "mode": mode,
         "eval.attack": evaluation,
         "device": device,
+        "gpus": gpus,
         "rpat.form": rpat_form or None,
         "seed": seed,
     }

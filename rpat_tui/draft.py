@@ -323,7 +323,7 @@ def of_options(given: Mapping[str, Any], **beside: str) -> Draft:
         name: written(given[key]) for key, name in TEXTS.items() if given.get(key) not in (None, "")
     } | {name: text for name, text in beside.items() if text}
     lines = list(given.get("changes") or ())
-    lines += [f"mode={given['mode']}"] * bool(given.get("mode"))
+    lines += [f"{key}={given[key]}" for key in ("mode", "gpus") if given.get(key)]
     if given.get("seed") is not None:
         texts["seeds"] = str(given["seed"])
     if lines:

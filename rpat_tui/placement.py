@@ -28,6 +28,7 @@ _TIME = re.compile(
 _RESERVED = (
     "--job-name", "-J", "--parsable", "--array", "-a", "--wrap", "--chdir", "-D", "--output", "-o",
     "--signal", "--no-requeue", "--export", "--ntasks", "-n", "--wait", "-W", "--hold", "-H",
+    "--nodes", "-N",
 )  # fmt: skip
 """Options of sbatch that rpat sets itself."""
 
@@ -80,6 +81,24 @@ def check(asked: Mapping[str, str]) -> None:
     for word in words(asked.get("sbatch", "")):
         if word.partition("=")[0] in _RESERVED:
             raise ConfigError(f"sbatch option {word} is set by rpat itself; leave it out")
+
+
+def check_cards(asked: Mapping[str, str], cards: int) -> None:
+    """Refuse a wish for another number of GPUs than a run has processes; raises `ConfigError`."""
+    if cards > 1 and asked.get("gres", "none") != "none":
+        times(asked["gres"], cards)
+
+
+def times(gres: str, cards: int) -> str:
+    """Return a wish for GPUs with another number of them: `gpu:a100:4` from `gpu:a100`, for 4.
+
+    Raises `ConfigError` where the wish names a number of its own, other than 1.
+    """
+    kind, *rest = gres.split(":")
+    count = rest.pop() if rest and rest[-1].isdigit() else "1"
+    if count not in ("1", str(cards)):
+        raise ConfigError(f"--gres {gres} and --gpus {cards}: leave the number to --gpus")
+    return ":".join([kind, *rest, str(cards)])
 
 
 def words(text: str) -> list[str]:

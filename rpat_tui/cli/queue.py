@@ -96,6 +96,9 @@ def run(
     device: Annotated[
         str | None, option("--device", panel=Where, help="auto, cpu or cuda:N.")
     ] = None,
+    gpus: Annotated[
+        int | None, option("--gpus", panel=Where, help="Cards that share each run.", min=1)
+    ] = None,
     name: Annotated[str, option("--name", panel=Where, help="A label for the run.")] = "",
     tag: Annotated[list[str] | None, option("--tag", panel=Where, help="A tag; repeat.")] = None,
     note: Annotated[str, option("--note", panel=Where, help="A note.")] = "",
@@ -167,6 +170,7 @@ def run(
         "evaluation": evaluation,
         "changes": changes or (),
         "device": device,
+        "gpus": gpus,
     }
     own, asked = _own(preset), given
     if own is not None:
@@ -195,6 +199,10 @@ def run(
         return
     from rpat_tui.store.index import Wish
 
+    if (most := max(config.gpus for config in configs)) > 1:
+        from rpat_tui.launch.box import require_cards
+
+        require_cards(most, configs[0].device, launcher)
     wish = Wish(
         name=name, tags=tuple(tag or ()), note=note, priority=priority,
         retries=settings()["retries"].value if retries is None else retries, launcher=launcher,

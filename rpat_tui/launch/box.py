@@ -8,11 +8,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rpat.errors import ConfigError
 from rpat.identity import Identity, is_alive
 from rpat_tui.home import settings
 from rpat_tui.launch import devices, processes
-from rpat_tui.launch.cards import Card, Process, Reader
-from rpat_tui.launch.devices import Busy, Rules, Slot, Waiting, card_of
+from rpat_tui.launch.cards import Card, Process, Reader, read_cards, visible_devices
+from rpat_tui.launch.devices import Busy, Rules, Slot, Waiting, card_of, cards_of
+from rpat_tui.placement import resolve
 from rpat_tui.store import queue
 from rpat_tui.store.db import transaction
 from rpat_tui.store.memory import Needs, Occupant
@@ -142,7 +144,7 @@ class Box:
         self._seen = {pid: t for pid, t in self._seen.items() if now - t < LEAVING}
         found = {}
         for card in cards:
-            here = [run.n for run in occupants if card_of(run.slot) == card.place]
+            here = [run.n for run in occupants if card.place in cards_of(run.slot)]
             found[card.place] = use_of(card, here, pids, self._seen)
         return found
 
@@ -164,7 +166,10 @@ class Box:
             planned = devices.plan(
                 cards,
                 [Busy(slot=o.slot, need_mb=o.need_mb, used_mb=memory.get(o.n)) for o in occupants],
-                [Waiting(run=h.n, device=h.device, need_mb=h.need_mb) for h in heads.values()],
+                [
+                    Waiting(run=h.n, device=h.device, need_mb=h.need_mb, gpus=h.gpus)
+                    for h in heads.values()
+                ],
                 self.rules,
                 others={place: use.others_mb for place, use in uses.items()},
                 holds=queue.holds(db),
@@ -180,8 +185,8 @@ class Box:
         """Return how many runs of one device can start at most: the places that are not taken."""
         on_cpu = sum(not card_of(slot) for slot in busy)
         there = {card.place for card in self.cards(LATELY)}  # runs of a lost card take none of it
-        on_cards = self._places_a_card() * len(there) - sum(card_of(slot) in there for slot in busy)
-        return max(0, self.rules.cpu_slots - on_cpu, on_cards)
+        taken = sum(card in there for slot in busy for card in cards_of(slot))
+        return max(0, self.rules.cpu_slots - on_cpu, self._places_a_card() * len(there) - taken)
 
     def _places_a_card(self) -> int:
         return self.rules.runs_per_gpu or devices.CROWD
@@ -206,7 +211,7 @@ def who(use: Use) -> str:
 
 
 def in_the_way(
-    db: sqlite3.Connection, n: int, device: str, cards: Sequence[Card], rules: Rules
+    db: sqlite3.Connection, n: int, device: str, cards: Sequence[Card], rules: Rules, gpus: int = 1
 ) -> list[str]:
     """Return what keeps each place that fits a queued run from taking it; nothing if one is free.
 
@@ -222,28 +227,46 @@ def in_the_way(
     fitting = [card for card in cards if device in ("auto", "cuda", card.place)]
     if not fitting:
         return [f"this machine has no slot for device {device}"]
+    if len(fitting) < gpus:
+        return [f"it wants {gpus} cards; this machine has {len(fitting)}"]
     need, occupants = needs.need(db, n), needs.occupants(db)
     uses = Box(rules, lambda: list(cards)).uses(fitting, occupants)
     others = {place: use.others_mb for place, use in uses.items()}
     memory = {n: mb for use in uses.values() for n, mb in use.runs.items()}
     running = [Busy(slot=o.slot, need_mb=o.need_mb, used_mb=memory.get(o.n)) for o in occupants]
     if devices.plan(
-        fitting, running, [Waiting(run=n, device=device, need_mb=need)], rules, others=others
-    ):
+        fitting, running, [Waiting(run=n, device=device, need_mb=need, gpus=gpus)], rules,
+        others=others,
+    ):  # fmt: skip
         return []
-    found = []
+    found = [f"it wants {gpus} cards to itself"] if gpus > 1 else []
     for card in fitting:
-        here = [slot for slot in busy if card_of(slot) == card.place]
+        here = [slot for slot in busy if card.place in cards_of(slot)]
         if card.problem:
             found.append(f"{card.place}: {card.problem}")
         elif rules.avoid_busy and uses[card.place].others_mb > devices.FOREIGN_MB:
             found.append(f"{card.place} is left to others: {who(uses[card.place])}")
-        elif len(here) >= (rules.runs_per_gpu or devices.CROWD):
+        elif len(here) >= (rules.runs_per_gpu or devices.CROWD) or (here and gpus > 1):
             found.append(f"{card.place} is taken ({', '.join(sorted(here))})")
-        else:
+        elif gpus == 1:
             what = "it is not measured yet" if need is None else f"it needs {need / 1024:.1f} GB"
             found.append(f"{card.place} is shared with runs in {', '.join(sorted(here))}; {what}")
     return found
+
+
+def require_cards(gpus: int, device: str, launcher: str | None) -> None:
+    """Refuse runs that want more cards than this machine has; raises `ConfigError`.
+
+    A machine without any takes processes on its CPU, unless the device says otherwise.
+    """
+    if device == "cpu" or resolve(launcher, {})[0]:
+        return
+    cards = len(read_cards(visible_devices()))
+    if cards < gpus and (cards or device == "cuda"):
+        raise ConfigError(
+            f"--gpus {gpus}: this machine has {cards or 'no'} GPU{'s' * (cards != 1)}; "
+            f"write --gpus {max(cards, 1)}, or --device cpu to try it with processes"
+        )
 
 
 def survey(db: sqlite3.Connection | None, cards: Sequence[Card], rules: Rules) -> dict[str, Any]:
@@ -257,7 +280,7 @@ def survey(db: sqlite3.Connection | None, cards: Sequence[Card], rules: Rules) -
     return {
         "hold": holds.get(queue.ALL),
         "cards": [
-            _card(card, uses[card.place], [r for r in occupants if card_of(r.slot) == card.place])
+            _card(card, uses[card.place], [r for r in occupants if card.place in cards_of(r.slot)])
             | {"avoided": rules.avoid_busy and uses[card.place].others_mb > devices.FOREIGN_MB}
             | {"hold": holds.get(card.place)}
             for card in cards

@@ -1,7 +1,8 @@
 """Which run may start where: a decision made at each look, from what is known then. Pure.
 
 A card has places: `cuda:0` is its first, `cuda:0#1` the next. How many depends on the settings:
-a number, or as many as measured memory allows. The CPU has `cpu:0`, `cpu:1`, …
+a number, or as many as measured memory allows. The CPU has `cpu:0`, `cpu:1`, … A run on several
+cards has each of them alone: its place is `cuda:0+1`.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ FOREIGN_MB = 500
 class Slot:
     """A place for one run."""
 
-    name: str  # cpu:0, cuda:1, cuda:1#2
-    card: str = ""  # cuda:1; '' on the CPU
-    uuid: str = ""
+    name: str  # cpu:0, cuda:1, cuda:1#2, cuda:0+1
+    card: str = ""  # cuda:1, or cuda:0+1; '' on the CPU
+    uuid: str = ""  # of several cards: all of them, with commas
 
     def environment(self, device: str) -> dict[str, str]:
         """What a run's processes must see: only the slot's card, unless the run named one itself.
@@ -39,7 +40,8 @@ class Slot:
         if not self.card:
             return {}
         order = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-        visible, number = os.environ.get("CUDA_VISIBLE_DEVICES"), self.card.removeprefix("cuda:")
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        number = self.card.removeprefix("cuda:").replace("+", ",")
         if device in ("auto", "cuda"):
             if visible and "MIG-" in visible:  # a piece of a card was given to us: keep it
                 return order
@@ -76,6 +78,7 @@ class Waiting:
     run: int
     device: str
     need_mb: int | None = None
+    gpus: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +90,16 @@ class Start:
 
 
 def card_of(slot: str) -> str:
-    """Return the card of a slot, or '' for one on the CPU."""
-    return slot.partition("#")[0] if slot.startswith("cuda:") else ""
+    """Return the card of a slot, the first of several, or '' for one on the CPU."""
+    return next(iter(cards_of(slot)), "")
+
+
+def cards_of(slot: str) -> list[str]:
+    """Return the cards of a slot: `cuda:0` and `cuda:1` of `cuda:0+1`, none on the CPU."""
+    if not slot.startswith("cuda:"):
+        return []
+    numbers = slot.removeprefix("cuda:").partition("#")[0].split("+")
+    return [f"cuda:{number}" for number in numbers]
 
 
 def plan(
@@ -113,11 +124,11 @@ def plan(
     on_cpu = ("cpu",) if (bool(cards) if gpus is None else gpus) else ("cpu", "auto")
     starts, hopeless = [], set()
     for run in waiting:
-        if run.device in hopeless:  # places only become fewer
+        if (run.device, run.gpus) in hopeless:  # places only become fewer
             continue
-        slot = box.cpu_slot() if run.device in on_cpu else box.card_slot(run)
+        slot = box.cpu_slot() if run.device in on_cpu else box.slot(run)
         if slot is None:
-            hopeless.add(run.device)
+            hopeless.add((run.device, run.gpus))
         else:
             box.fill(slot, run)
             starts.append(Start(run.run, slot))
@@ -156,6 +167,28 @@ class _Box:
         name = next(free, None)
         return Slot(name) if name else None
 
+    def slot(self, run: Waiting) -> Slot | None:
+        """Return a place for a run on as many cards as it wants."""
+        return self.card_slot(run) if run.gpus == 1 else self.whole_cards(run)
+
+    def whole_cards(self, run: Waiting) -> Slot | None:
+        """Return several cards that nobody else is on; those it waits for are kept for it."""
+        fitting = [
+            card
+            for card in self.cards
+            if _may_use(run.device, card.place) and card.place not in self.waited_for
+        ]
+        emptiest = sorted(fitting, key=lambda card: (len(self._on(card)), card.index))[: run.gpus]
+        if len(emptiest) < run.gpus:
+            return None
+        if any(self._on(card) for card in emptiest):
+            self.waited_for |= {card.place for card in emptiest}
+            return None
+        chosen = sorted(emptiest, key=lambda card: card.index)
+        name = "cuda:" + "+".join(str(card.index) for card in chosen)
+        known = all(card.uuid for card in chosen)
+        return Slot(name, name, ",".join(str(card.uuid) for card in chosen) if known else "")
+
     def card_slot(self, run: Waiting) -> Slot | None:
         """Return a place on the emptiest card that the run fits on."""
         rooms = (room for place, room in self.rooms.items() if _may_use(run.device, place))
@@ -182,11 +215,11 @@ class _Box:
         return best[1]
 
     def _on(self, card: Card) -> list[Busy]:
-        return [run for name, run in self.runs.items() if card_of(name) == card.place]
+        return [run for name, run in self.runs.items() if card.place in cards_of(name)]
 
     def _free_place(self, card: Card) -> str | None:
-        count = self.rules.runs_per_gpu or CROWD
-        if len(self._on(card)) >= count:
+        count, mine = self.rules.runs_per_gpu or CROWD, self._on(card)
+        if len(mine) >= count or any(len(cards_of(run.slot)) > 1 for run in mine):
             return None
         names = [card.place, *(f"{card.place}#{i}" for i in range(1, count))]
         return next((n for n in names if n not in self.runs and n not in self.holds), None)

@@ -168,7 +168,8 @@ def _slots(db: sqlite3.Connection, row: dict[str, Any]) -> list[str]:
     from rpat_tui.launch.box import in_the_way, rules
     from rpat_tui.launch.cards import read_cards
 
-    return in_the_way(db, row["n"], row["device"], read_cards(), rules())
+    gpus = queries.config_of(db, row["n"]).get("gpus", 1)
+    return in_the_way(db, row["n"], row["device"], read_cards(), rules(), gpus)
 
 
 def progress(home: Home, db: sqlite3.Connection, row: dict[str, Any]) -> dict[str, Any]:

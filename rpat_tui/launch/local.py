@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from rpat.identity import is_alive, process_identity
+from rpat.ranks import TORCHRUN
 from rpat.rundir import RunDir, replace
 from rpat_tui.home import Home, settings
 from rpat_tui.launch.box import Box, Starting
@@ -47,7 +48,7 @@ class Local:
         device = db.execute("select device from runs where n = ?", (n,)).fetchone()[0]
         child = subprocess.Popen(
             [sys.executable, "-m", "rpat_tui.launch.attend", str(self.home.runs / name)],
-            env={**os.environ, **slot.environment(device), "RPAT_STOP_GRACE": self.grace},
+            env={**_own(), **slot.environment(device), "RPAT_STOP_GRACE": self.grace},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=None,
@@ -85,6 +86,11 @@ class Local:
         rows = {row["number"]: row for row in queries.attempts(db, n)}
         _signal(rows.get(attempts[-1].number), number)
         return ""
+
+
+def _own() -> dict[str, str]:
+    """Return this process's environment for runs, which are no ranks of whatever started us."""
+    return {name: value for name, value in os.environ.items() if name not in TORCHRUN}
 
 
 def _signal(attempt: dict[str, Any] | None, number: signal.Signals) -> None:

@@ -162,6 +162,8 @@ def _failed(e: Evidence) -> Verdict:
 
 def _why(e: Evidence) -> tuple[str, str]:
     """Return the cause of an end that nobody asked for, and its sentence."""
+    if e.error_reason == "rank":
+        return _one_of_several(e)
     if e.error_reason:
         cause = recognise(e.error_reason, e.error_message) or "error"
         sentence = memory_sentence(e.error_message) if cause == "gpu memory" else ""
@@ -183,6 +185,17 @@ def _why(e: Evidence) -> tuple[str, str]:
     if e.rebooted:
         return "reboot", "the machine was restarted"
     return "vanished", "trainer and attendant vanished without a word (kill -9?)"
+
+
+def _one_of_several(e: Evidence) -> tuple[str, str]:
+    """Tell what ended the process that took the others of its run along."""
+    if not e.signal:
+        return "exit", e.error_message
+    who, _, how = e.error_message.partition(" was ")
+    if e.signal != "SIGKILL" or not how:
+        return "signal", e.error_message
+    cause, said = _killed(e)
+    return cause, f"{who} was {said}"
 
 
 def _killed(e: Evidence) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from rpat_tui.home import Home
 from rpat_tui.store import carry, submissions
 from rpat_tui.store.belonging import bump, fact
 from rpat_tui.store.db import transaction
+from rpat_tui.store.memory import GPUS
 from rpat_tui.store.queue import OPEN, name_of, place_of
 
 Task = RunConfig | Job
@@ -69,6 +70,8 @@ def enqueue(
     at all; when anything fails, what was made is taken back. Returns the runs' numbers.
     """
     wish = _placed(wish)
+    for config in configs:
+        placement.check_cards(wish.resources, getattr(config, "gpus", 1))
     made: list[int] = []
     try:
         number = highest(home, db) + 1
@@ -118,6 +121,8 @@ def place(
     word = launcher if launcher is not None else old or "local"
     kept = asked if word == "slurm" else {}
     launcher, resources = placement.resolve(word, {**kept, **changes})
+    (cards,) = db.execute(f"select {GPUS} from runs where n = ?", (n,)).fetchone()
+    placement.check_cards(resources, cards)
     run = RunDir(home.runs / name_of(n))
     meta = META | _read_or_empty(run.meta)
     write_json(run.meta, meta | {"launcher": launcher, "resources": resources})

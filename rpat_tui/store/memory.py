@@ -17,9 +17,13 @@ from rpat_tui.store.queue import OPEN, ORDER, READY
 REFRESH = 60.0
 """Seconds after which the runs that have ended are counted again."""
 
-_LIKE = """json_array(kind, model, dataset, method, rpat, json_extract(config, '$.wrappers'),
+GPUS = "coalesce(json_extract(config, '$.gpus'), 1)"
+"""How many cards a run wants; configs of the first release say nothing."""
+
+_LIKE = f"""json_array(kind, model, dataset, method, rpat, json_extract(config, '$.wrappers'),
     json_extract(config, '$.optim.batch_size', '$.eval.batch_size', '$.batch_size'),
-    json_extract(config, '$.mode', '$.numerics'), json_extract(config, '$.attacks', '$.study'))"""
+    json_extract(config, '$.mode', '$.numerics'), json_extract(config, '$.attacks', '$.study'),
+    {GPUS})"""
 
 # Nothing counts as measured before the first steps. An evaluation within a training may take more
 # than a step: before the first one has been seen, the peak is scaled by the batches.
@@ -40,6 +44,7 @@ class Head:
     n: int
     name: str
     device: str
+    gpus: int
     need_mb: int | None
 
 
@@ -65,18 +70,21 @@ class Needs:
         self._read_at = -REFRESH
 
     def heads(self, db: sqlite3.Connection, each: int) -> list[Head]:
-        """Return the first `each` queued runs of each device that wait for no other, in order."""
+        """Return the first `each` queued runs of each device that wait for no other, in order.
+
+        Runs that want another number of cards count on their own.
+        """
         rows = db.execute(
-            f"select n, id, device, {_MEASURE} from runs "
+            f"select n, id, device, {GPUS}, {_MEASURE} from runs "
             "where n in (select n from (select n, row_number() over "
-            f"(partition by device order by {ORDER}) as number from runs "
+            f"(partition by device, {GPUS} order by {ORDER}) as number from runs "
             f"where {READY}) where number <= ?) "
             f"order by {ORDER}",
             (each,),
         ).fetchall()
         if rows:
             self._refresh(db)
-        return [Head(n, name, device, self._need(*rest)) for n, name, device, *rest in rows]
+        return [Head(n, name, on, gpus, self._need(*rest)) for n, name, on, gpus, *rest in rows]
 
     def occupants(self, db: sqlite3.Connection) -> list[Occupant]:
         """Return the runs that have a slot, with the processes of their newest attempt."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from rpat.rundir import RunDir, read_json, write_json
 from rpat_tui.home import Home
+from rpat_tui.store.memory import GPUS
 from rpat_tui.store.queue import FOLLOWED, ORDER, SUBMITTABLE, name_of
 
 SUBMITTING, SUBMITTED, OVER = "submitting", "submitted", "over"
@@ -82,7 +83,7 @@ def _read(db: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> list[S
 def submittable(db: sqlite3.Connection, limit: int) -> list[dict[str, Any]]:
     """Return the first runs that could be given to the cluster, in the order of the queue."""
     cursor = db.execute(
-        "select n, id, uid, device, attempt, sweep, resources from runs "
+        f"select n, id, uid, device, attempt, sweep, resources, {GPUS} as gpus from runs "
         f"where {SUBMITTABLE} order by {ORDER} limit ?",
         (limit,),
     )

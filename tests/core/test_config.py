@@ -60,6 +60,7 @@ SECTIONS = {
 NO_IDENTITY = {
     "data.dir",
     "device",
+    "gpus",
     "log_every",
     "keep_every",
     "eval.attack",
@@ -153,6 +154,8 @@ def configs(draw) -> RunConfig:
         changes["data.cutmix"] = False
     if "attack.steps" in config.method.REFUSES:
         changes["attack.steps"] = 0
+    if changes["gpus"] > 1:
+        changes["device"] = "auto"  # one card is not several
     return config.override(changes)
 
 

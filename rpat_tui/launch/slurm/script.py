@@ -7,13 +7,16 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rpat_tui.placement import seconds, words
+from rpat_tui.placement import seconds, times, words
 
 
 def options(
-    run_dir: Path, name: str, asked: Mapping[str, str], device: str, *, gpus: bool
+    run_dir: Path, name: str, asked: Mapping[str, str], device: str, *, gpus: bool, cards: int = 1
 ) -> list[str]:
-    """Return the words after `sbatch`; `gpus`: some node of the cluster has any."""
+    """Return the words after `sbatch`; `gpus`: some node of the cluster has any.
+
+    A run on several cards is one task on one node, which starts a process for each card.
+    """
     log = str(run_dir / "submissions").replace("%", "%%") + "/slurm-%j.out"
     found = [
         "--parsable", "--requeue", "--open-mode=append", f"--job-name={name}",
@@ -21,17 +24,17 @@ def options(
         f"--chdir={run_dir}", f"--output={log}",
         f"--signal=B:USR1@{warning(asked)}",
     ]  # fmt: skip
-    if gres := wanted_gres(asked.get("gres", ""), device, gpus=gpus):
+    if gres := wanted_gres(asked.get("gres", ""), device, gpus=gpus, cards=cards):
         found.append(f"--gres={gres}")
     if asked.get("cpus"):
-        found.append(f"--cpus-per-task={asked['cpus']}")
+        found.append(f"--cpus-per-task={max(int(asked['cpus']), cards)}")
     for key in ("mem", "partition", "account", "qos", "time", "constraint"):
         if asked.get(key):
             found.append(f"--{key}={asked[key]}")
     return found + words(asked.get("sbatch", ""))
 
 
-def wanted_gres(gres: str, device: str, *, gpus: bool) -> str:
+def wanted_gres(gres: str, device: str, *, gpus: bool, cards: int = 1) -> str:
     """Return what `--gres` asks for; '' for nothing: a run on the CPU, or a cluster without GPUs.
 
     `--device cuda` asks for a GPU whatever the cluster says of itself.
@@ -39,8 +42,8 @@ def wanted_gres(gres: str, device: str, *, gpus: bool) -> str:
     if gres == "none" or device == "cpu":
         return ""
     if gres:
-        return gres
-    return "gpu:1" if gpus or device.startswith("cuda") else ""
+        return gres if cards == 1 else times(gres, cards)
+    return f"gpu:{cards}" if gpus or device.startswith("cuda") else ""
 
 
 def warning(asked: Mapping[str, str]) -> int:

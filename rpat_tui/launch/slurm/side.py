@@ -57,10 +57,13 @@ class Paper:
     folder: Path
     device: str
     asked: dict[str, str]
+    cards: int = 1
 
     def options(self, *, gpus: bool) -> list[str]:
         """Return the words after `sbatch`."""
-        return script.options(self.folder, self.made.name, self.asked, self.device, gpus=gpus)
+        return script.options(
+            self.folder, self.made.name, self.asked, self.device, gpus=gpus, cards=self.cards
+        )
 
     @property
     def environment(self) -> list[str]:
@@ -193,7 +196,8 @@ class Slurm:
                 made = submissions.begin(self.home, db, run["n"], run["uid"], run["attempt"])
             counts[""] += 1
             counts[run["sweep"]] = counts.get(run["sweep"], 0) + 1
-            papers.append(Paper(made, self.home.runs / run["id"], run["device"], asked))
+            folder = self.home.runs / run["id"]
+            papers.append(Paper(made, folder, run["device"], asked, run["gpus"]))
         return papers
 
     def _submitted(self, db: sqlite3.Connection, made: Submission, reply: Reply | None) -> None:
