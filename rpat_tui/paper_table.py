@@ -188,10 +188,9 @@ def _of_everything(db: sqlite3.Connection | None, ask: Ask) -> tuple[Table, Seed
         made = summarise(measured, robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
         kept = list(made.rows), seeds_of(measured) if ask.test else {}
     rows, values = kept
-    if rows:
-        rows = _with_open(
-            db, rows, pending(db, dataset=ask.dataset, norm=ask.norm, model=ask.model)
-        )
+    if lacking := {row.group for row in rows if None in row.cells}:
+        waiting = pending(db, dataset=ask.dataset, norm=ask.norm, model=ask.model)
+        rows = _with_open(db, rows, [p for p in waiting if p.subject.group in lacking])
     return replace(shape, rows=tuple(rows)), values
 
 

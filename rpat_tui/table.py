@@ -71,6 +71,11 @@ class Row(NamedTuple):
     stamp: str = ""
     pair: str = ""
 
+    @property
+    def cells(self) -> tuple[Cell | None, ...]:
+        """The cells of `MEASURES`, in their order."""
+        return (self.clean, self.pgd20, self.aa, self.mean, self.nrr)
+
     def cell(self, measure: str) -> Cell | None:
         """Return the cell of one of `MEASURES`."""
         found: Cell | None = getattr(self, measure)
