@@ -162,6 +162,7 @@ class _Reading:
         rank = CHECKPOINTS.index(kind)
         remarks: dict[str, tuple[str, ...]] = {"": ()}
         printed_for: dict[object, tuple[Any, dict[str, float | None]]] = {}
+        values: dict[tuple[str, str, str], str] = {}
         robust, sets, answers = self.robust, self.sets, self.answers
         for (
             group, data, dataset, source, norm, model, method, rpat, cutmix, half, config, n, runs,
@@ -191,18 +192,20 @@ class _Reading:
                 asks = (dataset, norm, model, method, rpat == 1, cutmix == 1)
                 if asks not in printed_for:
                     answer = compare.answer(asks, kind, answers)
-                    values = printed(answer, kind, robust) if answer else {}
-                    printed_for[asks] = (answer, values)
-                paper, values = printed_for[asks]
+                    numbers = printed(answer, kind, robust) if answer else {}
+                    printed_for[asks] = (answer, numbers)
+                paper, numbers = printed_for[asks]
                 if paper is not None:
-                    diff = compare.differences(values, dict(zip(_CELLS, cells, strict=True)))
+                    diff = compare.differences(numbers, dict(zip(_CELLS, cells, strict=True)))
             row = Row(
                 dataset, source, norm, model, method, rpat == 1, kind, robust, n, *cells, variant,
                 group, data, told, tuple(runs.split("\n")), paper, diff, stamp=stamp, pair=half,
             )  # fmt: skip
             some.rows.append((place, rank, group, data, row, config))
             if seeds:
-                self.seeds[group, data, kind] = json.loads(seeds)
+                values[group, data, kind] = seeds
+        texts = ",".join(values.values())
+        self.seeds |= zip(values, json.loads(f"[{texts}]"), strict=True)
 
     def work_out(self, db: sqlite3.Connection, found: Sequence[Measurement]) -> None:
         """Pool what is out of date."""

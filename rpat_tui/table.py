@@ -125,6 +125,9 @@ class Table:
             return ""
         return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
 
-    def test(self, row: Row, measure: str) -> Test | None:
-        """Return the test of a row with RPAT against the one without."""
-        return self.tests.get((f"{row.group} {row.data} {row.checkpoint}", measure))
+    def tests_of(self, row: Row) -> dict[str, Test]:
+        """Return the tests of a row with RPAT against the one without, by measure."""
+        if not row.rpat or not self.tests:
+            return {}
+        name = f"{row.group} {row.data} {row.checkpoint}"
+        return {m: test for m in MEASURES if (test := self.tests.get((name, m))) is not None}

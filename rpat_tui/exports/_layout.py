@@ -330,17 +330,13 @@ def _notes(row: Row, numbered: Mapping[str, int], before: str = "") -> tuple[int
 
 def _cells(table: Table, row: Row, shown: Sequence[str]) -> dict[str, str]:
     """Return a row's texts: numbers, starred where a test finds one, or the signs of runs."""
-    if not row.open and not table.tests:
-        return {measure: number(getattr(row, measure)) for measure in shown}
-    texts = {}
-    for measure in shown:
-        cell: Cell | None = getattr(row, measure)
-        if cell is None and measure in row.open:
+    texts = {measure: number(getattr(row, measure)) for measure in shown}
+    for measure in shown if row.open else ():
+        if measure in row.open and row.cell(measure) is None:
             running = row.open[measure] == "running"
             texts[measure] = UNICODE.states["running" if running else "queued"]
-            continue
-        texts[measure] = number(cell)
-        if table.tests and (test := table.test(row, measure)) and test.significant:
+    for measure, test in table.tests_of(row).items():
+        if test.significant and measure in texts:
             texts[measure] += "*"
     return texts
 
@@ -458,9 +454,8 @@ def _printed_marks(number_of_table: int) -> dict[tuple[tuple[object, ...], str],
 def _test_lines(table: Table, entry: _Entry, depth: int, shown: Sequence[str]) -> list[Line]:
     cells = {}
     for g, (_, row) in entry.rows.items():
-        for m in shown:
-            test = table.test(row, m)
-            if test is not None and test.corrected is not None:
+        for m, test in table.tests_of(row).items():
+            if test.corrected is not None and m in shown:
                 cells[_key(g, m)] = p_text(test.corrected) + "*" * test.significant
     return [Line(kind="test", depth=depth, label="p (Holm)", cells=cells)] if cells else []
 
