@@ -137,6 +137,7 @@ def row_of(
     robust: str,
     variant: str = "",
     answers: Mapping[object, Published] = _NONE,
+    pair: str = "",
 ) -> Row:
     """Average one group's runs; a seed that ran twice counts once, by its newest run."""
     newest = {m.seed: m for m in pool}
@@ -176,6 +177,7 @@ def row_of(
         paper=paper,
         diff=None if paper is None else differences(values, cells),
         config=first.config,
+        pair=pair,
     )
 
 

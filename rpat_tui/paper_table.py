@@ -154,7 +154,7 @@ def _build(db: sqlite3.Connection | None, ask: Ask, data_dir: Path | None, stamp
     if ask.suite:
         made, values = _of_suite(db, ask, data_dir)
     else:
-        made, values = _of_everything(db, ask)
+        made, values = _of_everything(db, ask, stamp)
     tests = {}
     if ask.test:
         from rpat_tui.contrast import against_base
@@ -169,7 +169,7 @@ def _build(db: sqlite3.Connection | None, ask: Ask, data_dir: Path | None, stamp
     )  # fmt: skip
 
 
-def _of_everything(db: sqlite3.Connection | None, ask: Ask) -> tuple[Table, Seeds]:
+def _of_everything(db: sqlite3.Connection | None, ask: Ask, stamp: bool) -> tuple[Table, Seeds]:
     """Return a table of every run that the filters keep, and the values behind it."""
     checkpoint = "best" if ask.checkpoint is None else ask.checkpoint
     shape = Table(robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
@@ -178,7 +178,7 @@ def _of_everything(db: sqlite3.Connection | None, ask: Ask) -> tuple[Table, Seed
     kept = pools.rows(
         db, dataset=ask.dataset, norm=ask.norm, model=ask.model, method=ask.method,
         checkpoint=checkpoint, select=ask.select, robust=ask.robust, paper=ask.paper,
-        seeds=ask.test,
+        seeds=ask.test, stamp=stamp,
     )  # fmt: skip
     if kept is None:
         measured = queries.measurements(
