@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -138,6 +138,18 @@ def lay_out(table: Table) -> Page:
         remedies=tuple(_remedies(table)),
         venues=table.venues,
     )
+
+
+def written(lines: Iterable[Line], text: Callable[[Line], str]) -> Iterator[str]:
+    """Yield the text of each line; a printed row that stands below many is written once."""
+    known: dict[int, str] = {}
+    for line in lines:
+        if line.kind != "paper":
+            yield text(line)
+            continue
+        if id(line) not in known:
+            known[id(line)] = text(line)
+        yield known[id(line)]
 
 
 def venue(row: Row) -> str:
