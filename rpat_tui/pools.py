@@ -62,10 +62,9 @@ def rows(
 ) -> tuple[list[Row], Seeds] | None:
     """Return the rows of a table of everything that is asked for, in reading order.
 
-    None where the outcome is not kept, or
-    too little of it is up to date. Unless they were worked out just now, rows have their stamps
-    and no config. `seeds` asks for the values behind the rows, `stamp` for stamps of what a rule
-    chose that is not kept.
+    None where the outcome is not kept, or too little of it is up to date. Unless they were worked
+    out just now, rows have their stamps and no config. `seeds` asks for the values behind the
+    rows, `stamp` for stamps also where a rule `lex` chose, whose rows are not kept.
     """
     named = {"dataset": dataset, "norm": norm, "model": model, "method": method}
     filters = {column: value for column, value in named.items() if value}
