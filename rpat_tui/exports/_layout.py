@@ -369,7 +369,8 @@ def number(cell: Cell | None) -> str:
     """Return `82.92 ± 0.31`, without a spread for one seed, a dash for nothing."""
     if cell is None:
         return DASH
-    return f"{cell.mean:.2f}" if cell.std is None else f"{cell.mean:.2f} ± {cell.std:.2f}"
+    mean, std, _ = cell
+    return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
 
 
 def _column(measure: str, robust: str) -> str:
