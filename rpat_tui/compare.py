@@ -106,11 +106,12 @@ def emphasis(table: Table) -> dict[tuple[int, str], set[str]]:
         cells = map(attrgetter(measure), table.rows)
         means = [None if cell is None else cell.mean for cell in cells]
         for rivals in blocks.values():
-            known = [(mean, i) for i in rivals if (mean := means[i]) is not None]
-            top = max(known, default=(0.0, 0))[0]
-            for mean, i in known if len(known) > 1 else ():
-                if mean == top:
-                    marked[i, measure].add("bold")
+            known = [mean for i in rivals if (mean := means[i]) is not None]
+            if len(known) > 1:
+                top = max(known)
+                for i in rivals:
+                    if means[i] == top:
+                        marked[i, measure].add("bold")
         for bases, improved in pairs:
             with_rpat = [mean for i in improved if (mean := means[i]) is not None]
             for i in bases if with_rpat else ():
@@ -137,6 +138,7 @@ def row_of(
     robust: str,
     variant: str = "",
     answers: Mapping[object, Published] = _NONE,
+    pair: str = "",
 ) -> Row:
     """Average one group's runs; a seed that ran twice counts once, by its newest run."""
     newest = {m.seed: m for m in pool}
@@ -176,6 +178,7 @@ def row_of(
         paper=paper,
         diff=None if paper is None else differences(values, cells),
         config=first.config,
+        pair=pair,
     )
 
 

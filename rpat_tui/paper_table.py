@@ -155,7 +155,7 @@ def _build(db: sqlite3.Connection | None, ask: Ask, data_dir: Path | None, stamp
     if ask.suite:
         made, values = _of_suite(db, ask, data_dir)
     else:
-        made, values = _of_everything(db, ask)
+        made, values = _of_everything(db, ask, stamp)
     tests = {}
     if ask.test:
         from rpat_tui.contrast import against_base
@@ -170,7 +170,7 @@ def _build(db: sqlite3.Connection | None, ask: Ask, data_dir: Path | None, stamp
     )  # fmt: skip
 
 
-def _of_everything(db: sqlite3.Connection | None, ask: Ask) -> tuple[Table, Seeds]:
+def _of_everything(db: sqlite3.Connection | None, ask: Ask, stamp: bool) -> tuple[Table, Seeds]:
     """Return a table of every run that the filters keep, and the values behind it."""
     checkpoint = "best" if ask.checkpoint is None else ask.checkpoint
     shape = Table(robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
@@ -179,7 +179,7 @@ def _of_everything(db: sqlite3.Connection | None, ask: Ask) -> tuple[Table, Seed
     kept = pools.rows(
         db, dataset=ask.dataset, norm=ask.norm, model=ask.model, method=ask.method,
         checkpoint=checkpoint, select=ask.select, robust=ask.robust, paper=ask.paper,
-        seeds=ask.test,
+        seeds=ask.test, stamp=stamp,
     )  # fmt: skip
     if kept is None:
         measured = queries.measurements(
@@ -189,10 +189,9 @@ def _of_everything(db: sqlite3.Connection | None, ask: Ask) -> tuple[Table, Seed
         made = summarise(measured, robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
         kept = list(made.rows), seeds_of(measured) if ask.test else {}
     rows, values = kept
-    if rows:
-        rows = _with_open(
-            db, rows, pending(db, dataset=ask.dataset, norm=ask.norm, model=ask.model)
-        )
+    if lacking := {row.group for row in rows if None in row.cells}:
+        waiting = pending(db, dataset=ask.dataset, norm=ask.norm, model=ask.model)
+        rows = _with_open(db, rows, [p for p in waiting if p.subject.group in lacking])
     return replace(shape, rows=tuple(rows)), values
 
 

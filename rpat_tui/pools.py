@@ -58,20 +58,20 @@ def rows(
     robust: str = "aa",
     paper: bool = False,
     seeds: bool = False,
+    stamp: bool = True,
 ) -> tuple[list[Row], Seeds] | None:
     """Return the rows of a table of everything that is asked for, in reading order.
 
-    None where the outcome is not kept, or
-    too little of it is up to date. Rows have their stamps and, unless they were worked out just
-    now, no config. `seeds` asks for the values behind the rows.
+    None where the outcome is not kept, or too little of it is up to date. Unless they were worked
+    out just now, rows have their stamps and no config. `seeds` asks for the values behind the
+    rows, `stamp` for stamps also where a rule `lex` chose, whose rows are not kept.
     """
-    if select.startswith("lex") and checkpoint == "best" and not seeds:
-        which = {"dataset": dataset, "norm": norm, "model": model, "method": method}
-        return _of_lex(db, which, select, robust, paper)
-    kinds = (checkpoint,) if checkpoint else CHECKPOINTS
-    asked = {kind: measured.kept_as(kind, select) for kind in kinds}
     named = {"dataset": dataset, "norm": norm, "model": model, "method": method}
     filters = {column: value for column, value in named.items() if value}
+    if select.startswith("lex") and checkpoint == "best":
+        return _of_lex(db, filters, select, robust, paper=paper, seeds=seeds, stamp=stamp)
+    kinds = (checkpoint,) if checkpoint else CHECKPOINTS
+    asked = {kind: measured.kept_as(kind, select) for kind in kinds}
     with snapshot(db):
         if not all(asked.values()) or not pooled.may_be_read(db):
             return None
@@ -108,7 +108,14 @@ _ORDER = itemgetter(0, 1, 2, 3)
 
 
 def _of_lex(
-    db: sqlite3.Connection, which: Mapping[str, str], select: str, robust: str, paper: bool
+    db: sqlite3.Connection,
+    filters: dict[str, Any],
+    select: str,
+    robust: str,
+    *,
+    paper: bool,
+    seeds: bool,
+    stamp: bool,
 ) -> tuple[list[Row], Seeds] | None:
     """Pool runs at the epochs that `lex` chooses, under the names of the rows of `pgd`.
 
@@ -116,37 +123,37 @@ def _of_lex(
     `pgd`: their rows are told apart by the same texts and stand in the same places, unless
     something of theirs is out of date.
     """
-    filters = {column: value for column, value in which.items() if value}
     asked = "pgd" + "@val" * select.endswith("@val")
     with snapshot(db):
         if not pooled.may_be_read(db):
             return None
-        names = {(group, data): rest for group, data, *rest in pooled.names(db, asked, filters)}
-        late = {look for _, look in pooled.unnamed(db, [asked])}
+        names = {known[:2]: known[2:] for known in pooled.names(db, asked, filters)}
         out = set(pooled.out_of_date(db))
-        if any(group in out for group, _ in names) or any(
-            tuple(n[0:5]) in late for n in names.values()
-        ):
+        if not out.isdisjoint(group for group, _ in names):
             return None
-        found = queries.measurements(
-            db, dataset=which["dataset"], norm=which["norm"], model=which["model"],
-            method=which["method"], checkpoint="best", select=select,
-        )  # fmt: skip
+        found = queries.measurements(db, checkpoint="best", select=select, configs=paper, **filters)
+        late = {look for _, look in pooled.unnamed(db, [asked])}
     pools = {key[:2]: pool for key, pool in compare.pooled(found).items()}
     if pools.keys() != names.keys():
         return None
     answers = compare.answers_of(published.rows()) if paper else {}
     sets: dict[Look, list[tuple[int, str, str, Row]]] = {}
     for key, pool in pools.items():
-        *look, half, variant, place = names[key]
-        row = compare.row_of(pool, robust, variant, answers)._replace(pair=half)
+        *look, place, variant, half, runs, sources = names[key]
+        row = compare.row_of(pool, robust, variant, answers, half)
+        if stamp and "\n".join(row.runs) == runs:
+            row = row._replace(stamp=_stamp(row, sources.split("\n")))
         sets.setdefault(tuple(look), []).append((place, *key, row))
+    if not late.isdisjoint(sets):
+        return None
     made = [
         entry[3]
         for look in sorted(sets, key=place_of)
         for entry in sorted(sets[look], key=itemgetter(0, 1, 2))
     ]
-    return made, {}
+    if not seeds:
+        return made, {}
+    return made, {(*key, "best"): compare.values_of(pool) for key, pool in pools.items()}
 
 
 class _Reading:
@@ -162,6 +169,7 @@ class _Reading:
         rank = CHECKPOINTS.index(kind)
         remarks: dict[str, tuple[str, ...]] = {"": ()}
         printed_for: dict[object, tuple[Any, dict[str, float | None]]] = {}
+        values: dict[tuple[str, str, str], str] = {}
         robust, sets, answers = self.robust, self.sets, self.answers
         for (
             group, data, dataset, source, norm, model, method, rpat, cutmix, half, config, n, runs,
@@ -191,18 +199,20 @@ class _Reading:
                 asks = (dataset, norm, model, method, rpat == 1, cutmix == 1)
                 if asks not in printed_for:
                     answer = compare.answer(asks, kind, answers)
-                    values = printed(answer, kind, robust) if answer else {}
-                    printed_for[asks] = (answer, values)
-                paper, values = printed_for[asks]
+                    numbers = printed(answer, kind, robust) if answer else {}
+                    printed_for[asks] = (answer, numbers)
+                paper, numbers = printed_for[asks]
                 if paper is not None:
-                    diff = compare.differences(values, dict(zip(_CELLS, cells, strict=True)))
+                    diff = compare.differences(numbers, dict(zip(_CELLS, cells, strict=True)))
             row = Row(
                 dataset, source, norm, model, method, rpat == 1, kind, robust, n, *cells, variant,
                 group, data, told, tuple(runs.split("\n")), paper, diff, stamp=stamp, pair=half,
             )  # fmt: skip
             some.rows.append((place, rank, group, data, row, config))
             if seeds:
-                self.seeds[group, data, kind] = json.loads(seeds)
+                values[group, data, kind] = seeds
+        texts = ",".join(values.values())
+        self.seeds |= zip(values, json.loads(f"[{texts}]"), strict=True)
 
     def work_out(self, db: sqlite3.Connection, found: Sequence[Measurement]) -> None:
         """Pool what is out of date."""
@@ -290,12 +300,9 @@ def _pool(db: sqlite3.Connection, groups: Sequence[str]) -> None:
     for asked, found in measured.by_every_rule(db, groups):
         all_of_them += found
         pools = compare.pooled(found)
-        of_basis = {
-            robust: stamped(db, [compare.row_of(pool, robust) for pool in pools.values()])
-            for robust in compare.BASES
-        }
-        for pool, aa, pgd20 in zip(pools.values(), *of_basis.values(), strict=True):
-            made.append(_kept(asked, pool, aa, pgd20))
+        rows = [compare.row_of(pool, "aa") for pool in pools.values()]
+        for pool, row, sources in zip(pools.values(), rows, _sources(db, rows), strict=True):
+            made.append(_kept(asked, pool, row, compare.row_of(pool, "pgd20"), sources))
     mixed = _mixed(all_of_them)
     pooled.renew(db, groups, [row for row in made if row.group_key not in mixed], mixed)
 
@@ -314,14 +321,17 @@ def _mixed(found: Iterable[Measurement]) -> set[str]:
     }
 
 
-def _kept(asked: str, pool: Sequence[Measurement], aa: Row, pgd20: Row) -> Pooled:
+def _kept(
+    asked: str, pool: Sequence[Measurement], aa: Row, pgd20: Row, sources: Sequence[str]
+) -> Pooled:
     """Return a row on both bases as it is kept."""
     return Pooled._make([
         asked, aa.group, aa.data, aa.dataset, aa.source, aa.norm, aa.model, aa.method,
         int(aa.rpat), int(compare.cutmix(aa.config)), pair(aa.config), digest(lines_of(aa.config)),
-        aa.n, "\n".join(aa.runs), *_parts(aa.clean), *_parts(aa.pgd20), *_parts(aa.aa),
+        aa.n, "\n".join(aa.runs), "\n".join(sources),
+        *_parts(aa.clean), *_parts(aa.pgd20), *_parts(aa.aa),
         *_parts(aa.mean), *_parts(aa.nrr), *_parts(pgd20.mean), *_parts(pgd20.nrr),
-        "\n".join(aa.marks), "\n".join(pgd20.marks), aa.stamp, pgd20.stamp,
+        "\n".join(aa.marks), "\n".join(pgd20.marks), _stamp(aa, sources), _stamp(pgd20, sources),
         json.dumps(compare.values_of(pool)), "", 0,
     ])  # fmt: skip
 
@@ -372,11 +382,18 @@ def _names(
 
 def stamped(db: sqlite3.Connection | None, rows: Sequence[Row]) -> list[Row]:
     """Give each row a digest of its runs' uids, their measured weights, and the values."""
+    told = zip(rows, _sources(db, rows), strict=True)
+    return [row._replace(stamp=_stamp(row, sources)) for row, sources in told]
+
+
+def _sources(db: sqlite3.Connection | None, rows: Sequence[Row]) -> list[list[str]]:
+    """Return for each row what each of its runs was measured on."""
     ids = list(dict.fromkeys([run for row in rows for run in row.runs]))
     kinds = list(dict.fromkeys([row.checkpoint for row in rows]))
     known = stamps.sources(db, ids, kinds) if db is not None and ids else {}
-    return [
-        row._replace(stamp=stamps.of([known.get((run, row.checkpoint), run) for run in row.runs],
-                                     [(m, *c) for m in _CELLS if (c := row.cell(m))]))
-        for row in rows
-    ]  # fmt: skip
+    return [[known.get((run, row.checkpoint), run) for run in row.runs] for row in rows]
+
+
+def _stamp(row: Row, sources: Sequence[str]) -> str:
+    cells = zip(_CELLS, row.cells, strict=True)
+    return stamps.of(sources, [(measure, *cell) for measure, cell in cells if cell])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 LEAST = 3
@@ -17,11 +16,11 @@ LEVEL = 0.05
 WELCH, PAIRED = "Welch's t", "paired t"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Test:
+class Test(NamedTuple):
     """What a test of `b` against `a` found; without a p-value, `reason` says why there is none.
 
     `p` is two-sided. `corrected` is Holm's over all comparisons that are shown together.
+    A tuple, since a table may have thousands; give its values by name.
     """
 
     diff: float | None
@@ -42,42 +41,26 @@ class Test:
 def compare(a: Mapping[int, float], b: Mapping[int, float]) -> Test:
     """Test whether `b` differs from `a`; both are values by seed."""
     found = _statistic(a, b)
-    p = None if found.t is None or found.df is None else two_sided(found.t, found.df)
-    return _test(found, p, None)
+    if found.t is None or found.df is None:
+        return found
+    return found._replace(p=two_sided(found.t, found.df))
 
 
-class _Statistic(NamedTuple):
-    """What a test rests on before it has a p-value: a table may have thousands."""
-
-    diff: float | None
-    n: tuple[int, int]
-    name: str = ""
-    t: float | None = None
-    df: float | None = None
-    reason: str = ""
-
-
-def _statistic(a: Mapping[int, float], b: Mapping[int, float]) -> _Statistic:
+def _statistic(a: Mapping[int, float], b: Mapping[int, float]) -> Test:
+    """Return a test before it has a p-value."""
     xs, ys = list(a.values()), list(b.values())
     n = (len(xs), len(ys))
     if not xs or not ys:
-        return _Statistic(None, n, reason="nothing to compare")
+        return Test(None, n=n, reason="nothing to compare")
     diff = _mean(ys) - _mean(xs)
     if min(n) < LEAST:
-        return _Statistic(diff, n, reason=f"n too small ({min(n)}): no test")
+        return Test(diff, n=n, reason=f"n too small ({min(n)}): no test")
     paired = a.keys() == b.keys()
     error, df = _paired([b[seed] - x for seed, x in a.items()]) if paired else _welch(xs, ys)
     size = max(max(xs), max(ys), -min(xs), -min(ys))
     if error <= 1e-12 * max(size, 1.0):
-        return _Statistic(diff, n, reason="no spread over seeds: no test")
-    return _Statistic(diff, n, PAIRED if paired else WELCH, diff / error, df)
-
-
-def _test(found: _Statistic, p: float | None, corrected: float | None) -> Test:
-    return Test(
-        diff=found.diff, name=found.name, n=found.n, t=found.t, df=found.df, p=p,
-        corrected=corrected, reason=found.reason,
-    )  # fmt: skip
+        return Test(diff, n=n, reason="no spread over seeds: no test")
+    return Test(diff, PAIRED if paired else WELCH, n, diff / error, df)
 
 
 def two_sided(t: float, df: float) -> float:
@@ -101,7 +84,7 @@ def together(tests: Mapping[tuple[str, str], Test]) -> dict[tuple[str, str], Tes
     """Return tests that are shown together, each with its corrected p-value."""
     known = {key: test.p for key, test in tests.items() if test.p is not None}
     corrected = dict(zip(known, holm(list(known.values())), strict=True))
-    return {key: replace(test, corrected=corrected.get(key)) for key, test in tests.items()}
+    return {key: test._replace(corrected=corrected.get(key)) for key, test in tests.items()}
 
 
 def all_together(
@@ -109,15 +92,14 @@ def all_together(
 ) -> dict[tuple[str, str], Test]:
     """Return what `together` makes of each pair's `compare`, with one question to SciPy."""
     found = {key: _statistic(a, b) for key, (a, b) in pairs.items()}
-    done = {key: (f.t, f.df) for key, f in found.items() if f.t is not None and f.df is not None}
-    p: list[float] = []
+    done = {key: (test.df, -abs(test.t)) for key, test in found.items() if test.t is not None}
     if done:
         from scipy.special import stdtr
 
-        tails = stdtr([df for _, df in done.values()], [-abs(t) for t, _ in done.values()])
-        p = (2 * tails).tolist()
-    chances = dict(zip(done, zip(p, holm(p), strict=True), strict=True))
-    return {key: _test(f, *chances.get(key, (None, None))) for key, f in found.items()}
+        p = (2 * stdtr(*zip(*done.values(), strict=True))).tolist()
+        for key, chance, corrected in zip(done, p, holm(p), strict=True):
+            found[key] = found[key]._replace(p=chance, corrected=corrected)
+    return found
 
 
 def method(tests: Mapping[tuple[str, str], Test]) -> str:

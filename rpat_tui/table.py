@@ -71,6 +71,11 @@ class Row(NamedTuple):
     stamp: str = ""
     pair: str = ""
 
+    @property
+    def cells(self) -> tuple[Cell | None, ...]:
+        """The cells of `MEASURES`, in their order."""
+        return (self.clean, self.pgd20, self.aa, self.mean, self.nrr)
+
     def cell(self, measure: str) -> Cell | None:
         """Return the cell of one of `MEASURES`."""
         found: Cell | None = getattr(self, measure)
@@ -120,6 +125,9 @@ class Table:
             return ""
         return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
 
-    def test(self, row: Row, measure: str) -> Test | None:
-        """Return the test of a row with RPAT against the one without."""
-        return self.tests.get((f"{row.group} {row.data} {row.checkpoint}", measure))
+    def tests_of(self, row: Row) -> dict[str, Test]:
+        """Return the tests of a row with RPAT against the one without, by measure."""
+        if not row.rpat or not self.tests:
+            return {}
+        name = f"{row.group} {row.data} {row.checkpoint}"
+        return {m: test for m in MEASURES if (test := self.tests.get((name, m))) is not None}

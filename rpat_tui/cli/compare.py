@@ -19,9 +19,11 @@ from rpat_tui.cli.output import (
     remark,
     say,
 )
+from rpat_tui.uncollected import uncollected
 
 if TYPE_CHECKING:
     from rpat_tui.contrast import Group
+    from rpat_tui.paper_table import Ask
 
 
 def table(
@@ -106,7 +108,6 @@ def table(
     from rpat.errors import ConfigError
     from rpat.knobs import unknown
     from rpat_tui import exports, paper_table
-    from rpat_tui.home import data_folder, find_home
 
     if verify is not None:
         raise typer.Exit(_verify(verify, home, remote))
@@ -121,14 +122,23 @@ def table(
         robust=robust, paper=paper, tolerance=tolerance, test=test, layout=arrangement,
         columns=columns, remote=tuple(remote or ()),
     )  # fmt: skip
+    _print_table(ask, layout, home, **({"standalone": True} if standalone else {}))
+
+
+@uncollected()
+def _print_table(ask: Ask, layout: str, home: str | None, **options: bool) -> None:
+    """Make a table and write it; its thousands of objects are gone before collections go on."""
+    from rpat_tui import exports, paper_table
+    from rpat_tui.home import data_folder, find_home
+
     folder = data_folder(find_home(home), None)
-    stamp = bool(suite) or layout != "rich"
-    if has_home(home) or asked_for(home, remote):
-        with looking(home, remote) as (_, db):
+    stamp = bool(ask.suite) or layout != "rich"
+    if has_home(home) or asked_for(home, ask.remote):
+        with looking(home, ask.remote) as (_, db):
             made = paper_table.build(db, ask, folder, stamp=stamp)
     else:
         made = paper_table.build(None, ask, folder, stamp=stamp)
-    exports.write(layout, made, sys.stdout, **({"standalone": True} if standalone else {}))
+    exports.write(layout, made, sys.stdout, **options)
 
 
 def _verify(file: str, home: str | None, remote: Sequence[str] | None) -> int:

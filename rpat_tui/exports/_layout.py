@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -138,6 +138,18 @@ def lay_out(table: Table) -> Page:
         remedies=tuple(_remedies(table)),
         venues=table.venues,
     )
+
+
+def written(lines: Iterable[Line], text: Callable[[Line], str]) -> Iterator[str]:
+    """Yield the text of each line; a printed row that stands below many is written once."""
+    known: dict[int, str] = {}
+    for line in lines:
+        if line.kind != "paper":
+            yield text(line)
+            continue
+        if id(line) not in known:
+            known[id(line)] = text(line)
+        yield known[id(line)]
 
 
 def venue(row: Row) -> str:
@@ -330,17 +342,13 @@ def _notes(row: Row, numbered: Mapping[str, int], before: str = "") -> tuple[int
 
 def _cells(table: Table, row: Row, shown: Sequence[str]) -> dict[str, str]:
     """Return a row's texts: numbers, starred where a test finds one, or the signs of runs."""
-    if not row.open and not table.tests:
-        return {measure: number(getattr(row, measure)) for measure in shown}
-    texts = {}
-    for measure in shown:
-        cell: Cell | None = getattr(row, measure)
-        if cell is None and measure in row.open:
+    texts = {measure: number(getattr(row, measure)) for measure in shown}
+    for measure in shown if row.open else ():
+        if measure in row.open and row.cell(measure) is None:
             running = row.open[measure] == "running"
             texts[measure] = UNICODE.states["running" if running else "queued"]
-            continue
-        texts[measure] = number(cell)
-        if table.tests and (test := table.test(row, measure)) and test.significant:
+    for measure, test in table.tests_of(row).items():
+        if test.significant and measure in texts:
             texts[measure] += "*"
     return texts
 
@@ -361,7 +369,8 @@ def number(cell: Cell | None) -> str:
     """Return `82.92 ± 0.31`, without a spread for one seed, a dash for nothing."""
     if cell is None:
         return DASH
-    return f"{cell.mean:.2f}" if cell.std is None else f"{cell.mean:.2f} ± {cell.std:.2f}"
+    mean, std, _ = cell
+    return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
 
 
 def _column(measure: str, robust: str) -> str:
@@ -458,9 +467,8 @@ def _printed_marks(number_of_table: int) -> dict[tuple[tuple[object, ...], str],
 def _test_lines(table: Table, entry: _Entry, depth: int, shown: Sequence[str]) -> list[Line]:
     cells = {}
     for g, (_, row) in entry.rows.items():
-        for m in shown:
-            test = table.test(row, m)
-            if test is not None and test.corrected is not None:
+        for m, test in table.tests_of(row).items():
+            if test.corrected is not None and m in shown:
                 cells[_key(g, m)] = p_text(test.corrected) + "*" * test.significant
     return [Line(kind="test", depth=depth, label="p (Holm)", cells=cells)] if cells else []
 

@@ -10,6 +10,7 @@ from rpat_tui.exports._origin import Exported
 from rpat_tui.table import MEASURES, Row, Table
 
 _KEYS = ("dataset", "source", "norm", "model", "method", "rpat", "checkpoint", "robust", "n")
+_NO_CELL = (None, None, None)
 _NAMES = ("dataset", "source", "norm", "model", "method", "label", "variant", "checkpoint")
 
 
@@ -50,21 +51,23 @@ def read(text: str) -> list[Exported]:
 
 
 def _fields(row: Row, table: Table) -> list[object]:
-    fields: list[object] = [getattr(row, key) for key in _KEYS]
-    fields[_KEYS.index("rpat")] = "true" if row.rpat else "false"
-    for measure in MEASURES:
-        cell = row.cell(measure)
-        fields += [cell.mean, cell.std, cell.n] if cell else [None, None, None]
+    fields: list[object] = [
+        row.dataset, row.source, row.norm, row.model, row.method,
+        "true" if row.rpat else "false", row.checkpoint, row.robust, row.n,
+    ]  # fmt: skip
+    for cell in row.cells:
+        fields += cell or _NO_CELL
     fields += [row.variant, row.group, "; ".join(row.marks), " ".join(row.runs)]
     if table.suite:
         fields += [row.label, *(row.open.get(m) for m in MEASURES)]
     if table.paper:
-        diff = row.diff or {}
-        fields += [row.printed()[m] for m in MEASURES]
+        diff, printed = row.diff or {}, row.printed()
+        fields += [printed[m] for m in MEASURES]
         fields += [diff.get(m) for m in MEASURES]
         fields += [verdict(diff[m], table.tolerance) if m in diff else None for m in MEASURES]
     if table.tests:
-        tests = [table.test(row, m) for m in MEASURES]
+        found = table.tests_of(row)
+        tests = [found.get(m) for m in MEASURES]
         fields += [test and (test.name or test.reason) for test in tests]
         fields += [test and test.corrected for test in tests]
     if table.asked:

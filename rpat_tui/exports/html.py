@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TextIO
 
-from rpat_tui.exports._layout import NO_RUN, Line, Page, lay_out
+from rpat_tui.exports._layout import NO_RUN, Line, Page, lay_out, written
 from rpat_tui.exports._origin import Exported, named_cells, origin, parts
 from rpat_tui.table import Table
 
@@ -55,7 +56,7 @@ def fragment(table: Table) -> str:
                 f'<tr class="heading"><th colspan="{page.width}" scope="rowgroup">{heading}</th>'
                 "</tr>"
             )
-        lines += [_line(page, line) for line in block.lines]
+        lines += written(block.lines, partial(_line, page))
         lines.append("</tbody>")
     lines += ["</table>", '<div class="notes">']
     lines += [f"<p>{_text(page.common)}</p>"] if page.common else []
@@ -124,19 +125,22 @@ def _line(page: Page, line: Line) -> str:
     label = _escape(line.label + (f" ({line.variant})" if line.variant else ""))
     label += "".join(f"<sup>({n})</sup>" for n in line.notes)
     venue = f'<td class="text">{_escape(line.cells.get("venue", ""))}</td>' * page.venues
-    cells = "".join([f"<td>{_cell(line, column.key)}</td>" for column in page.columns])
+    cells = "</td><td>".join([*_numbers(page, line), line.n])
     first = f'<th scope="row"{depth}>{label}</th>'
-    return f'<tr class="{line.kind}">{first}{venue}{cells}<td>{line.n}</td></tr>'
+    return f'<tr class="{line.kind}">{first}{venue}<td>{cells}</td></tr>'
 
 
-def _cell(line: Line, key: str) -> str:
-    text = _escape(line.cells.get(key, ""))
-    marks = line.marked.get(key)
-    if not marks:
-        return text
-    if "underline" in marks:
-        text = f"<u>{text}</u>"
-    return f"<b>{text}</b>" if "bold" in marks else text
+def _numbers(page: Page, line: Line) -> list[str]:
+    """Return the texts of the columns, which are escaped together: there are thousands."""
+    names = [column.key for column in page.columns]
+    texts = _escape("\0".join([line.cells.get(name, "") for name in names])).split("\0")
+    for i, name in enumerate(names) if line.marked else ():
+        marks = line.marked.get(name, ())
+        if "underline" in marks:
+            texts[i] = f"<u>{texts[i]}</u>"
+        if "bold" in marks:
+            texts[i] = f"<b>{texts[i]}</b>"
+    return texts
 
 
 def _escape(text: str) -> str:

@@ -83,7 +83,7 @@ def _row(row: Row, table: Table) -> str:
             f'"verdict": {_verdict(row, table)}',
         ]
     if table.tests:
-        texts.append(f'"tests": {_inside(_tests(row, table))}')
+        texts.append(f'"tests": {_tests(row, table)}')
     if table.asked:
         texts.append(
             f'"provenance": {{\n      "asked": {_string(table.asked)},\n      '
@@ -129,13 +129,18 @@ def _verdict(row: Row, table: Table) -> str:
     return "{\n      " + ",\n      ".join(parts) + "\n    }"
 
 
-def _tests(row: Row, table: Table) -> dict[str, dict[str, object]]:
+def _tests(row: Row, table: Table) -> str:
     """Return the tests against the row without RPAT: `p` is corrected, `reason` says why none."""
-    found: dict[str, dict[str, object]] = {}
-    for measure in MEASURES:
-        if (test := table.test(row, measure)) is not None:
-            found[measure] = {
-                "test": test.name, "n": list(test.n), "diff": test.diff, "t": test.t,
-                "df": test.df, "p": test.p, "p_holm": test.corrected, "reason": test.reason,
-            }  # fmt: skip
-    return found
+    parts = [
+        f'"{measure}": {{\n        "test": {_string(test.name)},\n        '
+        f'"n": [\n          {test.n[0]},\n          {test.n[1]}\n        ],\n        '
+        f'"diff": {_number(test.diff)},\n        "t": {_number(test.t)},\n        '
+        f'"df": {_number(test.df)},\n        "p": {_number(test.p)},\n        '
+        f'"p_holm": {_number(test.corrected)},\n        "reason": {_string(test.reason)}\n      }}'
+        for measure, test in table.tests_of(row).items()
+    ]
+    return "{\n      " + ",\n      ".join(parts) + "\n    }" if parts else "{}"
+
+
+def _number(value: float | None) -> str:
+    return "null" if value is None else repr(value)

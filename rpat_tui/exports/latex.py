@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TextIO
 
-from rpat_tui.exports._layout import NO_RUN, NORM_TITLES, Block, Line, Page, lay_out
+from rpat_tui.exports._layout import NO_RUN, NORM_TITLES, Block, Line, Page, lay_out, written
 from rpat_tui.exports._origin import Exported, named_cells, origin, parts
 from rpat_tui.table import Table
 
@@ -79,10 +80,7 @@ def _write(table: Table, out: TextIO, standalone: bool) -> None:
         if block.heading:
             out.write(f"\\multicolumn{{{page.width}}}{{l}}")
             out.write(f"{{\\textit{{{_heading(block)}}}}} \\\\\n")
-        for line in block.lines:
-            venue = [escape(line.cells.get("venue", ""))] * page.venues
-            cells = [_label(line), *venue, *(_cell(line, c.key) for c in page.columns), line.n]
-            out.write(" & ".join(cells).rstrip() + " \\\\\n")
+        out.writelines(written(block.lines, partial(_line, page)))
     out.write("\\bottomrule\n\\end{tabular}\n" + "}\n" * bool(fitted))
     notes = [f"\\textsuperscript{{({number})}} {escape(note)}" for number, note in page.notes]
     notes += [
@@ -151,10 +149,10 @@ def _plain(text: str) -> str:
         less := re.sub(r"\\(?:textbf|underline|textit|texttt)\{([^{}]*)\}", r"\1", text)
     ) != text:
         text = less
-    for shown, written in sorted(_ESCAPES.items(), key=lambda pair: -len(pair[1])):
-        text = text.replace(written, shown)
-    for shown, written in _NORMS.items():
-        text = text.replace(written, NORM_TITLES[shown])
+    for shown, symbol in sorted(_ESCAPES.items(), key=lambda pair: -len(pair[1])):
+        text = text.replace(symbol, shown)
+    for shown, symbol in _NORMS.items():
+        text = text.replace(symbol, NORM_TITLES[shown])
     return text.strip()
 
 
@@ -179,10 +177,21 @@ def _label(line: Line) -> str:
     return text + "".join(f"\\textsuperscript{{({n})}}" for n in line.notes)
 
 
-def _cell(line: Line, key: str) -> str:
-    text, marks = escape(line.cells.get(key, "")), line.marked.get(key, ())
-    if "underline" in marks:
-        text = f"\\underline{{{text}}}"
-    if "bold" in marks:
-        text = f"\\textbf{{{text}}}"
-    return text if line.kind == "row" or not text else f"\\textit{{{text}}}"
+def _line(page: Page, line: Line) -> str:
+    venue = [escape(line.cells.get("venue", ""))] * page.venues
+    return " & ".join([_label(line), *venue, *_numbers(page, line), line.n]).rstrip() + " \\\\\n"
+
+
+def _numbers(page: Page, line: Line) -> list[str]:
+    """Return the texts of the columns, which are escaped together: there are thousands."""
+    names = [column.key for column in page.columns]
+    texts = escape("\0".join([line.cells.get(name, "") for name in names])).split("\0")
+    for i, name in enumerate(names) if line.marked else ():
+        marks = line.marked.get(name, ())
+        if "underline" in marks:
+            texts[i] = f"\\underline{{{texts[i]}}}"
+        if "bold" in marks:
+            texts[i] = f"\\textbf{{{texts[i]}}}"
+    if line.kind == "row":
+        return texts
+    return [f"\\textit{{{text}}}" if text else "" for text in texts]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TextIO
 
-from rpat_tui.exports._layout import NO_RUN, Line, Page, lay_out
+from rpat_tui.exports._layout import NO_RUN, Line, Page, lay_out, written
 from rpat_tui.exports._origin import Exported, named_cells, origin, parts
 from rpat_tui.table import Table
 
@@ -28,10 +29,7 @@ def write(table: Table, out: TextIO) -> None:
     for block in page.blocks:
         if block.heading:
             out.write(_row([f"**{_escape(block.heading)}**", *[""] * (page.width - 1)]))
-        for line in block.lines:
-            venue = [_escape(line.cells.get("venue", ""))] * page.venues
-            cells = (_cell(line, column.key) for column in page.columns)
-            out.write(_row([_label(line), *venue, *cells, line.n]))
+        out.writelines(written(block.lines, partial(_line, page)))
     if page.common:
         out.write(f"\n{_escape(page.common)}\n")
     for number, note in page.notes:
@@ -97,14 +95,20 @@ def _label(line: Line) -> str:
     return text + "".join(f"<sup>({n})</sup>" for n in line.notes)
 
 
+def _line(page: Page, line: Line) -> str:
+    venue = [_escape(line.cells.get("venue", ""))] * page.venues
+    return _row([_label(line), *venue, *[_cell(line, c.key) for c in page.columns], line.n])
+
+
 def _cell(line: Line, key: str) -> str:
-    text, marks = line.cells.get(key, ""), line.marked.get(key, ())
+    text = line.cells.get(key, "")
     if text.endswith("*"):
         text = text[:-1] + "\\*"
-    if "underline" in marks:
-        text = f"<ins>{text}</ins>"
-    if "bold" in marks:
-        text = f"**{text}**"
+    if marks := line.marked.get(key):
+        if "underline" in marks:
+            text = f"<ins>{text}</ins>"
+        if "bold" in marks:
+            text = f"**{text}**"
     return text if line.kind == "row" or not text else f"*{text}*"
 
 

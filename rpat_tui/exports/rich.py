@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import repeat
 from operator import sub
 from typing import TYPE_CHECKING, TextIO
 
-from rpat_tui.exports._layout import NO_RUN, Block, Line, Page, lay_out
+from rpat_tui.exports._layout import NO_RUN, Block, Line, Page, lay_out, written
 from rpat_tui.exports._origin import origin
 from rpat_tui.exports._pens import Pens
 from rpat_tui.glyphs import printable
@@ -41,26 +41,21 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A header of one line or two, and how texts stand in it: in characters.
-
-    `known` are texts that were padded before.
-    """
+    """A header of one line or two, and how texts stand in it: in characters."""
 
     header: str
     room: int
     """To the left of the decimal point, with the gap before it."""
     width: int
     spread: str
-    known: dict[str, str] = field(default_factory=dict)
 
     def padded(self, text: str) -> str:
         """Return a text that fits, as wide as the column with the gap before it."""
-        if (found := self.known.get(text)) is None:
-            shown = text if self.spread == " ± " else text.replace(" ± ", self.spread)
-            point = shown.find(".")
-            room = self.room + (len(shown) - point if point >= 0 else 0)
-            found = self.known[text] = shown.rjust(room).ljust(self.width + _GAP - 1)
-        return found
+        if self.spread != " ± ":
+            text = text.replace(" ± ", self.spread)
+        point = text.find(".")
+        room = self.room + (len(text) - point if point >= 0 else 0)
+        return text.rjust(room).ljust(self.width + _GAP - 1)
 
     def fit(self, text: str) -> str:
         """Pad a text, gap included, so that the points of a column stand below each other."""
@@ -270,6 +265,7 @@ def _wrapped(variant: str, width: int, indent: str) -> str:
     return text.replace(_NO_BREAK, " ")
 
 
+@lru_cache(maxsize=1 << 16)
 def _raised(number: int) -> str:
     return str(number).translate(_SUPERSCRIPTS)
 
@@ -355,11 +351,8 @@ class _Lines:
 
         pens = Pens(console)
         dim = pens["dim",]
-        known: dict[int, str] = {}
-        for line in self.lines:
-            if line.kind == "paper" and id(line) in known:  # one for all of the same method
-                yield known[id(line)]
-                continue
+
+        def drawn(line: Line) -> str:
             kind = (_STYLES[line.kind],) if _STYLES[line.kind] else ()
             label, beside = _name(line)
             plain = (label + line.variant).isascii()  # raised numbers are as wide as others
@@ -367,18 +360,17 @@ class _Lines:
             below: Sequence[str] = ()
             if room < 0 and line.variant and line.variant.isascii():
                 beside = beside.removesuffix(f"  {line.variant}")
-                if (room := self.label - cell_len(label + beside)) >= 0:
+                if (room := self.label - (len if plain else cell_len)(label + beside)) >= 0:
                     under = _wrapped(line.variant, self.label, "  " * (line.depth + 1)).split("\n")
                     below = [dim.draw(text) for text in under]
             if room >= 0 and (label + beside).isprintable():
                 first = pens[kind].draw(label) + dim.draw(beside + " " * room)
             else:
                 first, below = self._laid_out(line, pens)
-            text = first + self._cells(line, pens, kind) + "\n"
-            known[id(line)] = text
-            yield text
-            for text in below:
-                yield text + "\n"
+            return "\n".join([first + self._cells(line, pens, kind), *below, ""])
+
+        for text in written(self.lines, drawn):
+            yield from text.splitlines(keepends=True)
 
     def _laid_out(self, line: Line, pens: Pens) -> tuple[str, list[str]]:
         """Let Rich lay out a first column that does not fit; its first line is padded."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from rpat_tui import selection
@@ -58,12 +59,13 @@ def measurements(
     select: str = "",
     numbers: Sequence[int] | None = None,
     groups: Sequence[str] | None = None,
+    configs: bool = True,
 ) -> list[Measurement]:
     """Return each run's numbers at its checkpoints, by run and checkpoint.
 
     Of a run with an averaged network, the averaged one is reported. `select` is a rule for the
     best epoch (see `selection`) in the place of the one that chose while training; `numbers` and
-    `groups` keep some runs.
+    `groups` keep some runs; without `configs`, they are left empty.
     """
     filters = {"p.dataset": dataset, "p.norm": norm, "p.model": model, "p.method": method}
     chosen = {column: value for column, value in filters.items() if value}
@@ -75,7 +77,7 @@ def measurements(
     rule = selection.rule(select) if select else None
     made: list[Measurement] = []
     with snapshot(db):
-        question = _Question(db, clause, list(chosen.values()))
+        question = _Question(db, clause, list(chosen.values()), configs)
         for kind in (checkpoint,) if checkpoint else CHECKPOINTS:
             made += question.at(kind, rule if kind == "best" else None)
     return made
@@ -118,7 +120,9 @@ def _quoted(text: str) -> str:
 class _Question:
     """Runs that are asked about, by a clause over `runs p`, and what all their rows share."""
 
-    def __init__(self, db: sqlite3.Connection, clause: str, bound: list[str]) -> None:
+    def __init__(
+        self, db: sqlite3.Connection, clause: str, bound: list[str], configs: bool = True
+    ) -> None:
         self.db, self.bound = db, bound
         self.clause, self.narrow = f"p.kind = 'train' and p.archived = 0{clause}", bool(clause)
         keeps = "select 1 from sqlite_master where name = 'reported'"
@@ -126,7 +130,7 @@ class _Question:
         keeps = "select 1 from sqlite_master where name = 'fronts'"
         self.keeps_fronts = db.execute(keeps).fetchone() is not None
         self.suspicious = _suspicions(db)
-        self.configs = self._configs()
+        self.configs = self._configs() if configs else None
 
     def at(self, checkpoint: str, rule: Rule | None, chosen: str = "") -> list[Measurement]:
         """Return the numbers at a checkpoint, of the best epoch by a rule if there is one.
@@ -200,9 +204,7 @@ class _Question:
                 marks = remarks[text] = _remarks(text, chosen)
             if n in self.suspicious:
                 marks = (*marks, self.suspicious[n])
-            config = self.configs.get(group)
-            if config is None:
-                config = self.configs[group] = self._config(n)
+            config = self._config(group, n)
             made.append(
                 Measurement(
                     run, seed, group, dataset, norm, model, method, rpat == 1, checkpoint, source,
@@ -221,9 +223,17 @@ class _Question:
         )
         return {group: FlatConfig(lines) for group, lines in rows}
 
-    def _config(self, n: int) -> FlatConfig:
-        row = self.db.execute("select config from runs where n = ?", (n,)).fetchone()
-        return FlatConfig(flatten(row[0]))
+    def _config(self, group: str, n: int) -> Mapping[str, object]:
+        """Return the config of a group and its run; empty where none is asked for."""
+        if self.configs is None:
+            return _NO_CONFIG
+        if group not in self.configs:
+            row = self.db.execute("select config from runs where n = ?", (n,)).fetchone()
+            self.configs[group] = FlatConfig(flatten(row[0]))
+        return self.configs[group]
+
+
+_NO_CONFIG: Mapping[str, object] = MappingProxyType({})
 
 
 _RUN = (

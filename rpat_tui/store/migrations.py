@@ -680,6 +680,7 @@ create table pooled (
     config text not null,
     n integer not null,
     runs text not null,
+    sources text not null,
     {_CELL.format("clean")}
     {_CELL.format("pgd20")}
     {_CELL.format("aa")}

@@ -20,7 +20,8 @@ class Pooled(NamedTuple):
     """A kept row: one group on its images at a checkpoint or by a rule, for both robust bases.
 
     `pair` is the digest of what it has in common with its RPAT counterpart, `config` that of its
-    whole config; `runs` and the marks are lines; `seeds` is JSON, `[seed, clean, pgd20, aa]` each.
+    whole config; `runs`, what each was measured on (`sources`) and the marks are lines; `seeds` is
+    JSON, `[seed, clean, pgd20, aa]` each.
     The fields are the columns.
     """
 
@@ -38,6 +39,7 @@ class Pooled(NamedTuple):
     config: str
     n: int
     runs: str
+    sources: str
     clean: Number
     clean_std: Number
     clean_n: int | None
@@ -119,11 +121,11 @@ def read(
 def names(
     db: sqlite3.Connection, asked: str, filters: Mapping[str, str]
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield group, images, the five of `Look`, `pair`, variant and place of kept rows."""
+    """Yield group, images, the five of `Look`, place, variant, `pair`, runs and their sources."""
     clause = "".join(f" and {column} = ?" for column in filters)
     return db.execute(
-        "select group_key, data_key, dataset, source, norm, model, method, pair, variant, place "
-        f"from pooled where asked = ?{clause}",
+        "select group_key, data_key, dataset, source, norm, model, method, place, variant, pair, "
+        f"runs, sources from pooled where asked = ?{clause}",
         [asked, *filters.values()],
     )
 

@@ -27,7 +27,7 @@ ASKS = [
     Ask(checkpoint="", select="nrr"),
     Ask(select="pgd@test", paper=True, layout="paper"),
     Ask(select="last@val", test=True),
-    Ask(select="lex:1", paper=True),
+    Ask(select="lex:1", paper=True, test=True),
     Ask(select="lex:0.5@val", method="trades"),
     Ask(dataset="cifar10", method="mart", columns="rpat"),
 ]
@@ -192,6 +192,18 @@ def test_what_is_kept_is_read_and_not_worked_out(
     assert list(tables(db)) == expected
 
 
+def test_what_runs_were_measured_on_is_kept_for_rules_whose_rows_are_not(
+    home: Home, db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(home, db)
+    assert pools.keep(db)
+    monkeypatch.setattr(pools.stamps, "sources", lambda *_: pytest.fail("asked again"))
+    for ask in (Ask(select="lex:1"), Ask(select="lex:0", test=True)):
+        made = paper_table.build(db, ask)
+        assert made.rows
+        assert all(row.stamp for row in made.rows)
+
+
 def test_keeping_rows_stops_when_its_time_is_over(home: Home, db: sqlite3.Connection) -> None:
     trained(home, db)
     assert measured.keep(db)
@@ -246,7 +258,7 @@ def test_rows_of_an_older_release_are_in_tables_at_once(
             "('stale_pools', 'unnamed', 'fronts') order by type desc"
         ).fetchall():
             db.execute(f"drop {kind} if exists {name}")
-        db.execute("delete from _sqlite_migrations where name = ?", (database.LATEST,))
+        db.execute("delete from _sqlite_migrations where name = 'm011_the_rows_of_tables'")
         assert measured.keep(db) is False, "this release's code writes what the older one lacks"
         assert list(tables(db)) == expected, "a home that cannot be written to is read all the same"
         migrations.apply(Database(db))
