@@ -153,9 +153,15 @@ def test_a_run_on_two_nodes_stops_as_one_and_goes_on_exactly(lab: Lab) -> None:
     assert (stop["kind"], stop["step"] > 0) == ("stop", True)
     control.resume(lab.db, n)
     worker.ensure(lab.home)
+    until(lambda: '"kind":"log"' in _text(run, 1), LIMIT)
+    lab.cluster.ask("scancel", "--batch", "--signal=USR1", lab.job(n))  # as before a time limit
+    until(lambda: lab.cluster.hurry() or _text(run, 2) != "", LIMIT)
     lab.finish(n, whole)
     assert lab.state(n) == ("done", "")
-    assert json.loads(_text(run, 1).splitlines()[0])["from_step"] == stop["step"]
+    again = json.loads(_text(run, 1).splitlines()[-1])
+    assert (again["kind"], again["step"] > stop["step"]) == ("stop", True)
+    starts = [json.loads(_text(run, turn).splitlines()[0])["from_step"] for turn in (1, 2)]
+    assert starts == [stop["step"], again["step"]]
     assert points(journal(run)) == points(journal(lab.run(whole)))
     until(lambda: not _mine(run), LIMIT)
 
