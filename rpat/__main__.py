@@ -54,6 +54,8 @@ def main(arguments: list[str]) -> int:
     if place is not None and ranks.is_supervised():
         ranks.die_with_the_parent()
     number = os.environ.get("RPAT_ATTEMPT")
+    if ranks.is_afar():
+        return ranks.attend_afar(run, Attempt(run.path, int(number or 0)))
     if place is not None and place.rank:
         return follow(run, Attempt(run.path, int(number or 0)), place)
     attempt = Attempt(run.path, int(number)) if number else run.take_attempt()
@@ -247,6 +249,7 @@ def begin(log: Journal, attempt: Attempt, from_step: int, device: Any, size: int
         device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         threads=torch.get_num_threads(),
         **({"ranks": size} if size > 1 else {}),
+        **({"nodes": ranks.nodes()} if ranks.nodes() > 1 else {}),
         sync=True,
     )
 

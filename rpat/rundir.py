@@ -7,6 +7,7 @@
     attempts/0001/monitor.jsonl        written by the worker
     attempts/0001/output.log           standard output and error
     attempts/0001/rank-1.json          why that rank of several failed; written by it
+    attempts/0001/node-1.json          why the ranks of that other node failed; by their parent
     attempts/0001/stop                 a request: `stop`, `pause` or `kill`
     submissions/1.json                 a job that a cluster was asked to run; written by the worker
     submissions/1.withdrawn            nobody wants that job any more
@@ -59,6 +60,10 @@ class Attempt:
     def output(self) -> Path:
         """Standard output and error of the trainer."""
         return self.path / "output.log"
+
+    def node(self, number: int) -> Path:
+        """Why the ranks of another node of several failed."""
+        return self.path / f"node-{number}.json"
 
     def rank(self, number: int) -> Path:
         """Why one of several processes, which writes no journal, has failed."""

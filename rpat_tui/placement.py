@@ -18,7 +18,10 @@ RESOURCES = (
     "partition", "account", "qos", "time", "gres", "cpus", "mem", "constraint", "sbatch", "setup",
     "python", "pass_env", "signal", "turns",
 )  # fmt: skip
-"""What a run can ask of Slurm: the names of the settings; `in_flight` beside them is a suite's."""
+"""What a run can ask of Slurm: the names of the settings.
+
+`in_flight` beside them is a suite's, and `nodes` a run's on several GPUs.
+"""
 
 _TIME = re.compile(
     r"(?:(?P<days>\d+)-(?P<h>\d+)(?::(?P<m>\d+)(?::(?P<s>\d+))?)?"
@@ -72,7 +75,7 @@ def require_slurm() -> None:
 def check(asked: Mapping[str, str]) -> None:
     """Refuse what sbatch would misread; raises `ConfigError`."""
     seconds(asked.get("time", ""))
-    for name in ("cpus", "signal", "turns", "in_flight"):
+    for name in ("cpus", "signal", "turns", "in_flight", "nodes"):
         if not re.fullmatch(r"\d+", asked.get(name) or "0"):
             raise ConfigError(f"--{name.replace('_', '-')} {asked[name]}: write a whole number")
     for name in ("partition", "account", "qos", "gres", "mem", "constraint"):
@@ -80,25 +83,37 @@ def check(asked: Mapping[str, str]) -> None:
             raise ConfigError(f"--{name} {asked[name]!r}: write one word, as Slurm names it")
     for word in words(asked.get("sbatch", "")):
         if word.partition("=")[0] in _RESERVED:
-            raise ConfigError(f"sbatch option {word} is set by rpat itself; leave it out")
+            instead = "use --nodes" if word.startswith(("--nodes", "-N")) else "leave it out"
+            raise ConfigError(f"sbatch option {word} is set by rpat itself; {instead}")
 
 
 def check_cards(asked: Mapping[str, str], cards: int) -> None:
     """Refuse a wish for another number of GPUs than a run has processes; raises `ConfigError`."""
+    count = nodes(asked)
+    if cards % count:
+        raise ConfigError(
+            f"--nodes {count} and --gpus {cards}: each node gets as many; "
+            f"let --gpus be a multiple of {count}"
+        )
     if cards > 1 and asked.get("gres", "none") != "none":
-        times(asked["gres"], cards)
+        times(asked["gres"], cards, count)
 
 
-def times(gres: str, cards: int) -> str:
-    """Return a wish for GPUs with another number of them: `gpu:a100:4` from `gpu:a100`, for 4.
+def nodes(asked: Mapping[str, str]) -> int:
+    """Return on how many nodes a run executes."""
+    return int(asked.get("nodes") or 0) or 1
+
+
+def times(gres: str, cards: int, nodes: int = 1) -> str:
+    """Return a node's wish for GPUs with another number: `gpu:a100:4` from `gpu:a100`, for 4.
 
     Raises `ConfigError` where the wish names a number of its own, other than 1.
     """
     kind, *rest = gres.split(":")
     count = rest.pop() if rest and rest[-1].isdigit() else "1"
-    if count not in ("1", str(cards)):
+    if count not in ("1", str(cards // nodes)):
         raise ConfigError(f"--gres {gres} and --gpus {cards}: leave the number to --gpus")
-    return ":".join([kind, *rest, str(cards)])
+    return ":".join([kind, *rest, str(cards // nodes)])
 
 
 def words(text: str) -> list[str]:

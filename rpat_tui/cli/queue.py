@@ -34,6 +34,9 @@ TimeOption = Annotated[
 GresOption = Annotated[
     str, option("--gres", panel=Cluster, help="As gpu:1 or gpu:a100:1, or none.")
 ]
+NodesOption = Annotated[
+    int | None, option("--nodes", panel=Cluster, help="Nodes that share the --gpus.", min=1)
+]
 CpusOption = Annotated[str, option("--cpus", panel=Cluster, help="Processors.")]
 MemOption = Annotated[str, option("--mem", panel=Cluster, help="Memory, as 32G.")]
 SbatchOption = Annotated[
@@ -118,6 +121,7 @@ def run(
     qos: QosOption = "",
     time: TimeOption = "",
     gres: GresOption = "",
+    nodes: NodesOption = None,
     cpus: CpusOption = "",
     mem: MemOption = "",
     sbatch: SbatchOption = "",
@@ -209,7 +213,7 @@ def run(
         retries=settings()["retries"].value if retries is None else retries, launcher=launcher,
         resources=placement.given(
             launcher, partition=partition, account=account, qos=qos, time=time, gres=gres,
-            cpus=cpus, mem=mem, sbatch=sbatch,
+            cpus=cpus, mem=mem, sbatch=sbatch, nodes=str(nodes or ""),
         ),
     )  # fmt: skip
     _start(place, configs, wish, after or [], detach, json, reuse)
@@ -301,6 +305,7 @@ def requeue(
     qos: QosOption = "",
     time: TimeOption = "",
     gres: GresOption = "",
+    nodes: NodesOption = None,
     cpus: CpusOption = "",
     mem: MemOption = "",
     sbatch: SbatchOption = "",
@@ -319,7 +324,7 @@ def requeue(
         raise ConfigError(f"--code {code} does not exist; choose frozen or now")
     resources = {
         "partition": partition, "account": account, "qos": qos, "time": time, "gres": gres,
-        "cpus": cpus, "mem": mem, "sbatch": sbatch,
+        "cpus": cpus, "mem": mem, "sbatch": sbatch, "nodes": str(nodes or ""),
     }  # fmt: skip
     resources = {name: value for name, value in resources.items() if value}
     placement.check(resources)

@@ -17,7 +17,7 @@ from rpat_tui.launch import box, local
 from rpat_tui.launch.box import in_the_way, survey
 from rpat_tui.launch.cards import Card
 from rpat_tui.launch.devices import Busy, Rules, Slot, Waiting, cards_of, plan
-from rpat_tui.launch.slurm.script import options, wanted_gres
+from rpat_tui.launch.slurm.script import options, script, wanted_gres
 from rpat_tui.launch.verdict import Evidence, judge
 from rpat_tui.store import index, queries
 from rpat_tui.store.memory import Needs
@@ -115,7 +115,8 @@ def test_what_this_machine_cannot_do_is_refused(
     refused(rpat(*run, "--device", "cuda:1"), "gpus is 3", "cuda:1 is one card")
     monkeypatch.setattr(box, "read_cards", lambda visible: [])
     refused(rpat(*run, "--device", "cuda"), "no GPUs")
-    refused(rpat(*run, "--sbatch", "--nodes=2", "--launcher", "slurm"), "--nodes", "leave it out")
+    refused(rpat(*run, "--sbatch", "--nodes=2", "--launcher", "slurm"), "--nodes", "use --nodes")
+    refused(rpat(*run, "--nodes", "2"), "--nodes is for clusters", "--launcher slurm")
     assert not nowhere.exists()
 
 
@@ -150,6 +151,34 @@ def test_a_job_asks_for_as_many_gpus(gres: str, device: str, gpus: bool, expecte
 def test_a_job_of_several_processes_is_one_task_with_a_processor_for_each() -> None:
     found = options(Path("/r"), "name", {"cpus": "2"}, "auto", gpus=True, cards=4)
     assert {"--nodes=1", "--ntasks=1", "--gres=gpu:4", "--cpus-per-task=4"} <= set(found)
+
+
+def test_a_job_on_several_nodes_is_one_task_on_each_with_its_share_of_the_gpus() -> None:
+    asked = {"cpus": "1", "nodes": "2", "gres": "gpu:a100"}
+    found = options(Path("/r"), "name", asked, "auto", gpus=True, cards=4)
+    assert {"--nodes=2", "--ntasks-per-node=1", "--gres=gpu:a100:2", "--cpus-per-task=2"} <= {
+        *found
+    }
+    assert not any(word.startswith("--ntasks=") for word in found)
+    assert " RPAT_NODES=2\n" in script(Path("/r"), 1, asked, 60)
+    assert " RPAT_NODES=1\n" in script(Path("/r"), 1, {}, 60)
+
+
+@pytest.mark.parametrize(
+    ("asked", "cards", "said"),
+    [
+        ({"nodes": "3"}, 4, "--nodes 3 and --gpus 4.*multiple of 3"),
+        ({"nodes": "2"}, 1, "--nodes 2 and --gpus 1.*multiple of 2"),
+        ({"nodes": "2", "gres": "gpu:4"}, 4, "--gres gpu:4 and --gpus 4"),
+    ],
+)
+def test_nodes_that_cannot_share_the_gpus_are_refused(
+    asked: dict[str, str], cards: int, said: str, home: Home, db: sqlite3.Connection
+) -> None:
+    config = recipe("pgd-at", dataset="digits").override({"gpus": cards})
+    with pytest.raises(ConfigError, match=said):
+        index.enqueue(home, db, [config], index.Wish(launcher="slurm", resources=asked), {})
+    assert not list(home.runs.iterdir())
 
 
 def test_two_numbers_of_gpus_are_refused(home: Home, db: sqlite3.Connection) -> None:

@@ -159,11 +159,11 @@ def small_job(job):
     return make
 
 
-def begin(run):
+def begin(run, **more):
     """Start an attempt in the background, as an attendant does."""
     with (run.dir.path / "output.log").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "rpat", str(run.dir.path)], env=environment(), cwd=ROOT,
+            [sys.executable, "-m", "rpat", str(run.dir.path)], env=environment(**more), cwd=ROOT,
             stdout=output, stderr=subprocess.STDOUT, process_group=0,
         )  # fmt: skip
 
@@ -344,6 +344,84 @@ def test_a_request_reaches_rank_0(play):
     waits = "signal.signal(signal.SIGUSR1, lambda *a: sys.exit(85)); "
     outcome = play(waits + "os.kill(rank0, signal.SIGUSR1); time.sleep(1000)", FOR_EVER)
     assert outcome == ranks.Outcome(SAVED)
+
+
+# ------------------------------------------------------------- other nodes
+
+
+SRUN = """#!/bin/sh
+echo "$*" > {folder}/words
+while [ "$1" != {python} ]; do shift; done
+SLURM_PROCID=0 SLURM_LAUNCH_NODE_IPADDR=127.0.0.1 exec "$@"
+"""
+"""Starts the ranks of a second node on this machine."""
+
+
+@pytest.mark.slow
+def test_a_rank_of_another_node_is_started_by_a_step_and_its_death_is_the_reason(
+    small_job, tmp_path, monkeypatch
+):
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text(SRUN.format(folder=tmp_path, python=sys.executable))
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+    run = small_job("run", **{"schedule.epochs": 50})
+    process = begin(run, **{ranks.NODES: "2"})
+    trained_to(run, process, 1, 1)
+    assert run.records(1)[0]["nodes"] == 2
+    assert "--relative=1 --nodes=1 --ntasks=1" in (tmp_path / "words").read_text()
+    afar, lead = ranks_of(process.pid)  # the step is started first
+    (far,) = ranks_of(afar)
+    os.kill(far, signal.SIGKILL)
+    assert process.wait() == 1
+    assert all(is_gone(pid) for pid in (lead, afar, far))
+    assert run.records(1)[-1]["message"] == "rank 1 of 2 was killed by SIGKILL"
+
+
+@pytest.fixture
+def play_afar(tmp_path, monkeypatch):
+    """Return a function that is the parent of the second of two nodes, with ranks as told."""
+
+    def go(*acts: str) -> tuple[int, dict[str, str] | None]:
+        def launch(run, everyone, rank, local, each):
+            assert (rank, everyone["MASTER_ADDR"]) == (each + local, "10.0.0.1")
+            lines = "import os, signal, sys, time\n"
+            return subprocess.Popen([sys.executable, "-S", "-c", lines + acts[local]])
+
+        for name, value in {
+            "WORLD_SIZE": str(2 * len(acts)), ranks.AFAR: str(len(acts)), "SLURM_PROCID": "0",
+            "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1", ranks.NODES: "2",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        for name in ("obey", "die_with_the_parent"):
+            monkeypatch.setattr(ranks, name, lambda: None)
+        monkeypatch.setattr(ranks, "launch", launch)
+        monkeypatch.setattr(ranks, "GRACE", 0.2)
+        run = RunDir(tmp_path)
+        attempt = run.take_attempt()
+        return ranks.attend_afar(run, attempt), ranks.said_afar(attempt)
+
+    return go
+
+
+def test_the_parent_on_another_node_waits_for_all_that_leave_well(play_afar):
+    assert play_afar("pass", f"time.sleep(0.3); sys.exit({SAVED})") == (0, None)
+
+
+def test_the_parent_on_another_node_says_which_rank_has_failed(play_afar):
+    word = {"reason": "rank", "message": "rank 3 of 4 was killed by SIGKILL"}
+    assert play_afar(FOR_EVER, "os.kill(os.getpid(), signal.SIGKILL)") == (1, word)
+    assert play_afar(f"sys.exit({PARTED})", "pass") == (PARTED, None)
+
+
+def test_without_srun_no_rank_is_started(tmp_path, monkeypatch):
+    monkeypatch.setenv(ranks.NODES, "2")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(ranks, "launch", lambda *a: pytest.fail("a rank was started"))
+    run = RunDir(tmp_path)
+    error = {"reason": "nodes", "message": "srun is not on this node"}
+    assert ranks.supervise(run, run.take_attempt(), 2) == ranks.Outcome(1, error)
 
 
 # ------------------------------------------------------------- places

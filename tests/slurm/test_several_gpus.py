@@ -130,6 +130,73 @@ def test_a_request_ends_every_process_of_a_job_and_the_next_one_goes_on(lab: Lab
     assert len(submissions.of_run(lab.db, n)) == 2
 
 
+def test_two_nodes_compute_what_one_process_does(lab: Lab) -> None:
+    two, one = enqueue(lab, config(2), nodes="2"), enqueue(lab, config(1))
+    lab.finish(two, one)
+    assert [lab.state(n) for n in (two, one)] == [("done", ""), ("done", "")]
+    begins = [r for r in journal(lab.run(two)) if r["kind"] == "begin"]
+    assert [(record["ranks"], record["nodes"]) for record in begins] == [(2, 2)]
+    assert_near(points(journal(lab.run(two))), points(journal(lab.run(one))))
+    until(lambda: not _mine(lab.run(two)), LIMIT)
+
+
+def test_a_run_on_two_nodes_stops_as_one_and_goes_on_exactly(lab: Lab) -> None:
+    n = enqueue(lab, config(2, epochs=12), nodes="2")
+    whole = enqueue(lab, config(2, epochs=12), nodes="2")
+    run = lab.run(n)
+    until(lambda: '"kind":"log"' in _text(run, 0), LIMIT)
+    assert sorted(_ranks(run)) == [("n1", "0"), ("n2", "1")]
+    control.stop(lab.home, lab.db, n, "pause")
+    assert lab.reaches(n, "paused") == "on request"
+    until(lambda: not _mine(run), LIMIT)
+    stop = json.loads(_text(run, 0).splitlines()[-1])
+    assert (stop["kind"], stop["step"] > 0) == ("stop", True)
+    control.resume(lab.db, n)
+    worker.ensure(lab.home)
+    until(lambda: '"kind":"log"' in _text(run, 1), LIMIT)
+    lab.cluster.ask("scancel", "--batch", "--signal=USR1", lab.job(n))  # as before a time limit
+    until(lambda: lab.cluster.hurry() or _text(run, 2) != "", LIMIT)
+    lab.finish(n, whole)
+    assert lab.state(n) == ("done", "")
+    again = json.loads(_text(run, 1).splitlines()[-1])
+    assert (again["kind"], again["step"] > stop["step"]) == ("stop", True)
+    starts = [json.loads(_text(run, turn).splitlines()[0])["from_step"] for turn in (1, 2)]
+    assert starts == [stop["step"], again["step"]]
+    assert points(journal(run)) == points(journal(lab.run(whole)))
+    until(lambda: not _mine(run), LIMIT)
+
+
+def test_a_killed_rank_of_another_node_ends_the_run_with_its_reason(lab: Lab) -> None:
+    n = enqueue(lab, config(2, epochs=50), nodes="2")
+    run = lab.run(n)
+    until(lambda: '"kind":"log"' in _text(run, 0), LIMIT)
+    os.kill(_ranks(run)["n2", "1"], signal.SIGKILL)
+    assert lab.reaches(n, "failed") == "rank 1 of 2 was killed by SIGKILL"
+    until(lambda: not _mine(run), LIMIT)
+
+
+def test_a_cancelled_job_leaves_no_process_on_either_node(lab: Lab) -> None:
+    n = enqueue(lab, config(2, epochs=50), nodes="2")
+    run = lab.run(n)
+    until(lambda: '"kind":"epoch"' in _text(run, 0), LIMIT)
+    lab.cluster.ask("scancel", lab.job(n))
+    assert "scancel" in lab.reaches(n, "stopped", "failed", "lost")
+    until(lambda: not _mine(run), LIMIT)
+    assert lab.state(n)[0] == "stopped"
+    assert run.last.exists(), "that of its last epoch"
+
+
+def _ranks(run: RunDir) -> dict[tuple[str, str], int]:
+    """Return the processes that compute a run by their node and rank."""
+    found = {}
+    for pid in _mine(run):
+        pairs = (Path("/proc") / str(pid) / "environ").read_text().split("\0")
+        env = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        if "RANK" in env:
+            found[env["SLURMD_NODENAME"], env["RANK"]] = pid
+    return found
+
+
 def _text(run: RunDir, attempt: int) -> str:
     try:
         return run.attempts()[attempt].journal.read_text()

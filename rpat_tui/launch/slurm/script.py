@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rpat_tui.placement import seconds, times, words
+from rpat_tui.placement import nodes, seconds, times, words
 
 
 def options(
@@ -15,12 +15,15 @@ def options(
 ) -> list[str]:
     """Return the words after `sbatch`; `gpus`: some node of the cluster has any.
 
-    A run on several cards is one task on one node, which starts a process for each card.
+    A run on several cards is one task on each node, which starts a process for each card there.
     """
+    count = nodes(asked)
+    cards //= count
     log = str(run_dir / "submissions").replace("%", "%%") + "/slurm-%j.out"
     found = [
         "--parsable", "--requeue", "--open-mode=append", f"--job-name={name}",
-        f"--comment=rpat:{run_dir.name}", "--nodes=1", "--ntasks=1",
+        f"--comment=rpat:{run_dir.name}", f"--nodes={count}",
+        "--ntasks=1" if count == 1 else "--ntasks-per-node=1",
         f"--chdir={run_dir}", f"--output={log}",
         f"--signal=B:USR1@{warning(asked)}",
     ]  # fmt: skip
@@ -68,7 +71,7 @@ def script(run_dir: Path, number: int, asked: Mapping[str, str], grace: float) -
         *filter(None, [asked.get("setup", "")]),
         "export SLURM_EXPORT_ENV=ALL",
         f"export RPAT_STOP_GRACE={grace:g} RPAT_WARNING={warning(asked)}",
-        f"export RPAT_TURNS={int(asked.get('turns') or 20)}",
+        f"export RPAT_TURNS={int(asked.get('turns') or 20)} RPAT_NODES={nodes(asked)}",
         f"exec {shlex.quote(python)} -m rpat_tui.launch.attend {shlex.quote(str(run_dir))} "
         f"{number}",
     ]
