@@ -947,7 +947,7 @@ def office(
     queue.hold(db, "cuda:2", "for Ann")
     monkeypatch.setenv("RPAT_CPU_SLOTS", "2")
     monkeypatch.setattr(Driver, "read", lambda self: BOX)
-    monkeypatch.setattr("rpat_tui.cli.output._refresh", lambda home, db: None)
+    monkeypatch.setattr("rpat_tui.cli.output.refreshed", lambda home, db: None)
 
 
 @pytest.mark.usefixtures("office")

@@ -22,6 +22,13 @@ UNKNOWN = re.compile(rb"\x1b\[\?[\d;]*\$p|\x1b\[[<>=][\d;]*[a-z]|\x1b\]22;[^\x07
 """What pyte would show as text."""
 
 
+def is_ready(fd: int, wait: float) -> bool:
+    """Wait for something to read; `select` would refuse descriptors over 1,023."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(1000 * wait))
+
+
 class Screen(pyte.Screen):
     """Erases in the present background, also where nothing was written yet."""
 
@@ -93,7 +100,7 @@ class Terminal:
     def drip(self, most: int, wait: float) -> None:
         """Take few bytes, after a while: a slow link."""
         time.sleep(wait)
-        if select.select([self.fd], [], [], 0)[0]:
+        if is_ready(self.fd, 0):
             data = os.read(self.fd, most)
             self.raw += data
             self.stream.feed(UNKNOWN.sub(b"", data))
@@ -116,7 +123,7 @@ class Terminal:
         return count
 
     def _take(self, wait: float) -> bool:
-        if not select.select([self.fd], [], [], wait)[0]:
+        if not is_ready(self.fd, wait):
             return False
         try:
             data = os.read(self.fd, 1 << 16)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
 import struct
 import sys
@@ -18,6 +17,8 @@ try:
     import fcntl
     import pty
     import termios
+
+    from tests.tui.pseudo import is_ready
 except ImportError:  # no POSIX system
     pty = None  # type: ignore[assignment]
 
@@ -90,8 +91,7 @@ class Terminal:
         """Return what arrives until nothing came for `quiet` seconds; the screen takes it."""
         out, deadline = b"", time.monotonic() + limit
         while time.monotonic() < deadline:
-            ready, _, _ = select.select([self.master], [], [], quiet)
-            if not ready:
+            if not is_ready(self.master, quiet):
                 break
             try:
                 data = os.read(self.master, 65536)
