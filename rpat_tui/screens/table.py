@@ -189,7 +189,8 @@ class TableScreen(Page):
         widget = self.query_one(place, Static)
         if getattr(widget, "_shown", None) != text:
             widget._shown = text  # type: ignore[attr-defined]
-            widget.update(text, layout=place == "#cell" and self.has_class("-broad"))
+            grown = text.plain.count("\n") >= widget.size.height
+            widget.update(text, layout=place == "#cell" and (grown or self.has_class("-broad")))
 
     # ----------------------------------------------------------------- what the table says
 
