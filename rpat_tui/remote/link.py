@@ -162,8 +162,7 @@ class Link:
     def _send(self, data: bytes) -> None:
         deadline, rest = time.monotonic() + self.wait, memoryview(data)
         while rest:
-            _, ready, _ = select.select([], [self._in], [], max(deadline - time.monotonic(), 0))
-            if not ready:
+            if not _is_ready(self._in.fileno(), select.POLLOUT, deadline):
                 raise self._broken(f"takes nothing for {self.wait:g} s")
             try:
                 written = os.write(self._in.fileno(), rest)
@@ -185,8 +184,7 @@ class Link:
             searched = len(self._buffer)
             if searched > LONGEST:
                 raise self._broken("a line is longer than any should be")
-            ready, _, _ = select.select([self._out], [], [], max(deadline - time.monotonic(), 0))
-            if not ready:
+            if not _is_ready(self._out.fileno(), select.POLLIN, deadline):
                 return None
             try:
                 data = os.read(self._out.fileno(), 1 << 16)
@@ -242,3 +240,10 @@ class Link:
 def _plain(text: str, most: int = 200) -> str:
     """Return far text as one short line that a terminal only shows."""
     return " ".join(printable(text).split())[:most]
+
+
+def _is_ready(fd: int, event: int, deadline: float) -> bool:
+    """Wait for a pipe; unlike `select`, `poll` takes every descriptor."""
+    poll = select.poll()
+    poll.register(fd, event)
+    return bool(poll.poll(1000 * max(deadline - time.monotonic(), 0)))

@@ -51,6 +51,7 @@ def drive(
         async with app.run_test(size=size) as pilot:
             await rest(pilot)
             await check(pilot, app)
+        app.reader.close()
 
     asyncio.run(go())
 
