@@ -152,6 +152,23 @@ def written(lines: Iterable[Line], text: Callable[[Line], str]) -> Iterator[str]
         yield known[id(line)]
 
 
+def marked(
+    page: Page, line: Line, escape: Callable[[str], str], marks: Mapping[str, tuple[str, str]]
+) -> list[str]:
+    """Return the texts of the columns, escaped together: there are thousands.
+
+    `marks` has what stands around a text that is `underline`d or `bold`, the inner first.
+    """
+    names = [column.key for column in page.columns]
+    texts = escape("\0".join([line.cells.get(name, "") for name in names])).split("\0")
+    for i, name in enumerate(names) if line.marked else ():
+        own = line.marked.get(name, ())
+        for mark, (before, behind) in marks.items():
+            if mark in own:
+                texts[i] = f"{before}{texts[i]}{behind}"
+    return texts
+
+
 def venue(row: Row) -> str:
     """Return where a row's method was published, as the paper prints it."""
     return _venues().get((row.method, row.rpat), "Ours" if row.rpat else "")

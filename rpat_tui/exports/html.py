@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TextIO
 
-from rpat_tui.exports._layout import NO_RUN, Line, Page, lay_out, written
+from rpat_tui.exports._layout import NO_RUN, Line, Page, lay_out, marked, written
 from rpat_tui.exports._origin import Exported, named_cells, origin, parts
 from rpat_tui.table import Table
 
+MARKS = {"underline": ("<u>", "</u>"), "bold": ("<b>", "</b>")}
 STYLE = """\
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem; }
@@ -125,22 +126,9 @@ def _line(page: Page, line: Line) -> str:
     label = _escape(line.label + (f" ({line.variant})" if line.variant else ""))
     label += "".join(f"<sup>({n})</sup>" for n in line.notes)
     venue = f'<td class="text">{_escape(line.cells.get("venue", ""))}</td>' * page.venues
-    cells = "</td><td>".join([*_numbers(page, line), line.n])
+    cells = "</td><td>".join([*marked(page, line, _escape, MARKS), line.n])
     first = f'<th scope="row"{depth}>{label}</th>'
     return f'<tr class="{line.kind}">{first}{venue}<td>{cells}</td></tr>'
-
-
-def _numbers(page: Page, line: Line) -> list[str]:
-    """Return the texts of the columns, which are escaped together: there are thousands."""
-    names = [column.key for column in page.columns]
-    texts = _escape("\0".join([line.cells.get(name, "") for name in names])).split("\0")
-    for i, name in enumerate(names) if line.marked else ():
-        marks = line.marked.get(name, ())
-        if "underline" in marks:
-            texts[i] = f"<u>{texts[i]}</u>"
-        if "bold" in marks:
-            texts[i] = f"<b>{texts[i]}</b>"
-    return texts
 
 
 def _escape(text: str) -> str:

@@ -6,10 +6,20 @@ import re
 from functools import partial
 from typing import TextIO
 
-from rpat_tui.exports._layout import NO_RUN, NORM_TITLES, Block, Line, Page, lay_out, written
+from rpat_tui.exports._layout import (
+    NO_RUN,
+    NORM_TITLES,
+    Block,
+    Line,
+    Page,
+    lay_out,
+    marked,
+    written,
+)
 from rpat_tui.exports._origin import Exported, named_cells, origin, parts
 from rpat_tui.table import Table
 
+MARKS = {"underline": (r"\underline{", "}"), "bold": (r"\textbf{", "}")}
 _NORMS = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$"}
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -183,15 +193,7 @@ def _line(page: Page, line: Line) -> str:
 
 
 def _numbers(page: Page, line: Line) -> list[str]:
-    """Return the texts of the columns, which are escaped together: there are thousands."""
-    names = [column.key for column in page.columns]
-    texts = escape("\0".join([line.cells.get(name, "") for name in names])).split("\0")
-    for i, name in enumerate(names) if line.marked else ():
-        marks = line.marked.get(name, ())
-        if "underline" in marks:
-            texts[i] = f"\\underline{{{texts[i]}}}"
-        if "bold" in marks:
-            texts[i] = f"\\textbf{{{texts[i]}}}"
+    texts = marked(page, line, escape, MARKS)
     if line.kind == "row":
         return texts
     return [f"\\textit{{{text}}}" if text else "" for text in texts]
