@@ -105,6 +105,21 @@ class Terminal:
             self.raw += data
             self.stream.feed(UNKNOWN.sub(b"", data))
 
+    def drip_until_at_rest(self, most: int, wait: float, limit: float) -> None:
+        """Take few bytes until the program computes less than a tenth of the time, for a second."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            since, before = time.monotonic(), self._computed()
+            while time.monotonic() < since + 1:
+                self.drip(most, wait)
+            if self._computed() - before < 0.1 * (time.monotonic() - since):
+                return
+
+    def _computed(self) -> float:
+        """Return the processor's seconds that the program has used."""
+        times = Path(f"/proc/{self.pid}/stat").read_text("utf-8").rpartition(")")[2].split()[11:13]
+        return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+
     def listen(self, quiet: float = 0.3, most: float = 10.0) -> int:
         """Take what comes until it has been quiet for a while; return how many bytes came."""
         count, end, last = 0, time.monotonic() + most, time.monotonic()

@@ -318,6 +318,7 @@ def test_a_slow_link_gets_the_newest_picture_and_no_backlog(home: Home) -> None:
         for key in "2134512345" * 10 + "1":
             terminal.send(key)
             terminal.drip(200, 0.05)
+        terminal.drip_until_at_rest(200, 0.05, limit=20 * pace())
         sent = len(terminal.raw)
         terminal.until("Runs 8 of 8")
         terminal.listen(1.0)
