@@ -13,7 +13,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,6 @@ VERSION = 1
 """The `v` of a file's first record; the meaning of a record changes only with it."""
 
 Record = dict[str, Any]
-
-
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class Journal:
@@ -46,17 +43,19 @@ class Journal:
     def write(self, kind: str, /, *, sync: bool = False, **values: Any) -> int:
         """Append a record and return its sequence number; `sync` waits for the disk.
 
-        Raises OSError when the line could not be written whole; nothing of it is kept then.
+        `kind` is a word; a value `t` says when it happened, if that is not now. Raises OSError
+        when the line could not be written whole; nothing of it is kept then.
         """
         nonfinite: list[str] = []
         seq = self.seq + 1
-        head = {"seq": seq, "t": round(time.time(), 3), "kind": kind}
+        t = values.pop("t") if "t" in values else time.time()
         try:
-            text = _encode({**head, **values})
+            text = _encode(values)
         except (ValueError, TypeError):  # something is not finite, or no plain dict
             values = {key: _finite(key, value, nonfinite) for key, value in values.items()}
-            text = _encode({**head, **values})
-        self._append(text.encode() + b"\n")
+            text = _encode(values)
+        head = f'{{"seq":{seq},"t":{t:.3f},"kind":"{kind}"'
+        self._append(f"{head},{text[1:]}\n".encode() if values else f"{head}}}\n".encode())
         self.seq = seq
         if nonfinite:
             place = {k: values[k] for k in ("epoch", "step") if k in values}
@@ -90,22 +89,56 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
             data = stream.read()
     except FileNotFoundError:
         return
-    position = 0
-    while (end := data.find(b"\n", position)) >= 0:
-        record = _parse(data[position:end])
-        position = end + 1
-        if record is not None:
-            yield record, offset + position
+    lines = data.split(b"\n")
+    del lines[-1]  # torn, or nothing
+    for first in range(0, len(lines), AT_ONCE):
+        some = lines[first : first + AT_ONCE]
+        for line, value in zip(some, _values(some), strict=True):
+            offset += len(line) + 1
+            if isinstance(value, dict) and isinstance(value.get("seq"), int) and "kind" in value:
+                yield value, offset
 
 
-def _parse(line: bytes) -> Record | None:
+AT_ONCE = 256
+"""Lines that are parsed in one call, which costs a third less than a call for each."""
+
+
+def _values(lines: list[bytes]) -> list[Any]:
+    """Return what each line holds; None for one that is damaged."""
     try:
-        record = json.loads(line.decode())  # of bytes, json would guess the encoding first
+        found = json.loads((b"[%b]" % b",".join(lines)).decode())
+    except ValueError:
+        return [_value(line) for line in lines]
+    return found if len(found) == len(lines) else [_value(line) for line in lines]
+
+
+def _value(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode())  # of bytes, json would guess the encoding first
     except ValueError:
         return None
-    if isinstance(record, dict) and isinstance(record.get("seq"), int) and "kind" in record:
-        return record
-    return None
+
+
+def _encoder() -> Callable[[dict[str, Any]], str]:
+    """Return an encoder without spaces that refuses numbers that are not finite.
+
+    The one of `json.JSONEncoder` is built anew in each call, a tenth of a line's time.
+    """
+    plain = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    try:
+        chunks = make(
+            None, plain.default, json.encoder.encode_basestring_ascii, None, ":", ",",
+            False, False, False,
+        )  # fmt: skip
+        if "".join(chunks({"a": [1.5, None]}, 0)) == '{"a":[1.5,null]}':
+            return lambda values: "".join(chunks(values, 0))
+    except TypeError:  # another Python's, or none
+        pass
+    return plain.encode
+
+
+_encode = _encoder()
 
 
 def _finite(name: str, value: Any, nonfinite: list[str]) -> Any:

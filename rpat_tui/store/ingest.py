@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable
-from operator import le, lt
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from operator import lt
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rpat import journal
 from rpat.journal import Record
@@ -144,12 +145,22 @@ def _position(db: sqlite3.Connection, key: tuple[int, int, str]) -> tuple[int, i
     return row or (0, 0)
 
 
+class _Points(NamedTuple):
+    """Points of one series; `rising` where each step is greater than the one before."""
+
+    steps: Sequence[int]
+    epochs: Sequence[int]
+    values: Sequence[float | None]
+    rising: bool
+
+
 class _Batch:
     """The new records of one file, on their way into rows."""
 
     def __init__(self, db: sqlite3.Connection, n: int, attempt: int) -> None:
         self.db, self.n, self.attempt = db, n, attempt
-        self.points: dict[str, list[tuple[int, int, float | None]]] = defaultdict(list)
+        self.rows: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
+        """Step, epoch and values of records, by the names of the values that stand in them."""
         later = db.execute(
             "select min(from_step) from attempts where run = ? and number > ?", (n, attempt)
         ).fetchone()[0]
@@ -204,8 +215,9 @@ class _Batch:
         step, epoch = record["step"], record["epoch"]
         if step > self.limit:
             return
-        for name, value in record["values"].items():
-            self.points[name].append((step, epoch, value))
+        values = record["values"]
+        row = (step, epoch, *values.values())
+        self.rows[tuple(values)].append(row)
         completed = epoch if record["kind"] == "epoch" else 0
         before = self.reached or (0, 0)
         self.reached = max(before[0], step), max(before[1], completed)
@@ -322,18 +334,23 @@ class _Batch:
     def flush(self) -> None:
         """Write the collected points and bring `latest_best` up to date."""
         self.note_progress()
-        for name, rows in self.points.items():
-            series = _series(self.db, self.n, name)
-            (last,) = self.db.execute(
-                "select max(step) from points where series = ?", (series,)
-            ).fetchone()
-            steps = [-1 if last is None else last, *[step for step, _, _ in rows]]
-            new = all(map(lt, steps, steps[1:]))  # nothing to replace: a third faster
-            self.db.executemany(
-                f"insert {'' if new else 'or replace '}into points values (?, ?, ?, ?)",
-                [(series, *row) for row in rows],
-            )
-            _summarise(self.db, series, rows)
+        for names, rows in self.rows.items():
+            steps, epochs, *columns = zip(*rows, strict=True)
+            rising = all(map(lt, steps, steps[1:]))
+            for name, values in zip(names, columns, strict=True):
+                self.keep(_series(self.db, self.n, name), _Points(steps, epochs, values, rising))
+
+    def keep(self, series: int, new: _Points) -> None:
+        """Write points of one series and bring its summary up to date."""
+        (last,) = self.db.execute(
+            "select max(step) from points where series = ?", (series,)
+        ).fetchone()
+        behind = new.rising and (last is None or last < new.steps[0])
+        self.db.executemany(  # with nothing to replace: a third faster
+            f"insert {'' if behind else 'or replace '}into points values (?, ?, ?, ?)",
+            zip(repeat(series), new.steps, new.epochs, new.values),
+        )
+        _summarise(self.db, series, new if behind else None)
 
 
 _Handler = Callable[[_Batch, Record], None]
@@ -373,45 +390,41 @@ def _series(db: sqlite3.Connection, n: int, name: str) -> int:
     return int(row[0])
 
 
-def _points(db: sqlite3.Connection, series: int) -> list[tuple[int, int, float | None]]:
-    return db.execute(
-        "select step, epoch, value from points where series = ? order by step", (series,)
-    ).fetchall()
-
-
-def _summarise(
-    db: sqlite3.Connection, series: int, rows: list[tuple[int, int, float | None]]
-) -> None:
+def _summarise(db: sqlite3.Connection, series: int, new: _Points | None) -> None:
     """Fold new points into the summary; the first of equal extremes keeps its epoch.
 
-    Points that do not go on where the summary ends are counted from the start instead.
+    Without points that go on where the series ends, all of it is counted from the start.
     """
-    old = db.execute(
-        "select step, epoch, value, max_value, max_epoch, min_value, min_epoch, points "
-        "from latest_best where series = ?",
-        (series,),
-    ).fetchone()
-    steps = [old[0] if old else -1, *[at for at, _, _ in rows]]
-    if any(map(le, steps[1:], steps)):
-        old, rows = None, _points(db, series)
-    step, epoch, value, high, high_epoch, low, low_epoch, count = old or (
-        -1, 0, None, None, None, None, None, 0,
-    )  # fmt: skip
-    count += len(rows)
-    if rows:
-        step, epoch, value = rows[-1]
-    known = [(new, in_epoch) for _, in_epoch, new in rows if new is not None]
+    old = None
+    if new is None:
+        new = _points(db, series)
+    else:
+        old = db.execute(
+            "select max_value, max_epoch, min_value, min_epoch, points from latest_best "
+            "where series = ?", (series,),
+        ).fetchone()  # fmt: skip
+    high, high_epoch, low, low_epoch, count = old or (None, None, None, None, 0)
+    known = [value for value in new.values if value is not None]
     if known:
-        news = [new for new, _ in known]
-        top, bottom = max(news), min(news)
+        top, bottom = max(known), min(known)
         if high is None or top > high:
-            high, high_epoch = known[news.index(top)]
+            high, high_epoch = top, new.epochs[new.values.index(top)]
         if low is None or bottom < low:
-            low, low_epoch = known[news.index(bottom)]
+            low, low_epoch = bottom, new.epochs[new.values.index(bottom)]
     db.execute(
         "insert or replace into latest_best values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (series, step, epoch, value, high, high_epoch, low, low_epoch, count),
+        (series, new.steps[-1], new.epochs[-1], new.values[-1], high, high_epoch, low, low_epoch,
+         count + len(new.steps)),
+    )  # fmt: skip
+
+
+def _points(db: sqlite3.Connection, series: int) -> _Points:
+    """Return all points of a series, which has some."""
+    rows = db.execute(
+        "select step, epoch, value from points where series = ? order by step", (series,)
     )
+    steps, epochs, values = zip(*rows, strict=True)
+    return _Points(steps, epochs, values, rising=True)
 
 
 def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: float) -> None:
@@ -426,8 +439,8 @@ def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: 
     ).fetchall()
     for series in {row[0] for row in dropped}:
         db.execute("delete from latest_best where series = ?", (series,))
-        if rows := _points(db, series):
-            _summarise(db, series, rows)
+        if db.execute("select 1 from points where series = ? limit 1", (series,)).fetchone():
+            _summarise(db, series, None)
     db.execute(
         "delete from evaluations where run = ? and attempt < ? and step > ?", (n, attempt, step)
     )

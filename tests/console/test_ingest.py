@@ -316,6 +316,33 @@ def test_an_older_attempt_that_begins_late_drops_nothing_of_a_later_one(
         assert losses(store.db) == [(1, 101.0), (2, 102.0), (3, 203.0), (4, 204.0), (5, 205.0)]
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_names_may_stand_together_in_many_ways(template: sqlite3.Connection, at_once: bool) -> None:
+    lines = simple(1, 0, 6)
+    for record in lines[1:]:
+        names = ("a", "b", "c")[: 1 + record["step"] % 3]
+        record["values"] = {name: float(record["step"] ** 2 % 7) for name in names}
+    with reader(template) as store:
+        for part in [lines] if at_once else [[line] for line in lines]:
+            store.write(1, encoded(part))
+            store.read()
+        found = {name: [] for name in "abc"}
+        for p in queries.metrics(store.db, 1):
+            found[p["name"]].append((p["step"], p["value"]))
+        assert found == {
+            "a": [(1, 1.0), (2, 4.0), (3, 2.0), (4, 2.0), (5, 4.0), (6, 1.0)],
+            "b": [(1, 1.0), (2, 4.0), (4, 2.0), (5, 4.0)],
+            "c": [(2, 4.0), (5, 4.0)],
+        }
+        rows = store.db.execute(
+            "select s.name, l.step, l.value, l.max_value, l.min_value, l.points "
+            "from latest_best l join series s on s.id = l.series order by s.name"
+        )
+        assert rows.fetchall() == [
+            ("a", 6, 1.0, 4.0, 1.0, 6), ("b", 5, 4.0, 4.0, 1.0, 4), ("c", 5, 4.0, 4.0, 4.0, 2),
+        ]  # fmt: skip
+
+
 def test_a_torn_line_is_no_record_until_it_is_whole(template: sqlite3.Connection) -> None:
     with reader(template) as store:
         text = encoded(simple(1, 0, 2))

@@ -158,6 +158,24 @@ def test_a_damaged_line_is_passed_over(path, damage):
     assert [record["seq"] for record in records(path)] == [1, 3, 4]
 
 
+def test_damaged_lines_that_make_sense_together_are_no_records(path):
+    write_some(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b'{"seq": 7, "kind": "a", "x": [1\n2]}\n' + lines[2])
+    assert [record["seq"] for record in records(path)] == [1, 3]
+
+
+def test_a_record_may_say_when_it_happened(path):
+    log = Journal(path)
+    log.write("log", t=12.5, step=1)
+    log.write("end", t=13)
+    log.close()
+    assert [(record["t"], record["kind"]) for record in records(path)] == [
+        (12.5, "log"),
+        (13, "end"),
+    ]
+
+
 def test_a_non_finite_number_is_null_and_a_record_of_its_own(path):
     log = Journal(path)
     number = log.write(
