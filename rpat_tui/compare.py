@@ -104,18 +104,18 @@ def emphasis(table: Table) -> dict[tuple[int, str], set[str]]:
     pairs = [(bases, improved) for bases, improved in halves.values() if bases and improved]
     for measure in EMPHASISED:
         cells = map(attrgetter(measure), table.rows)
-        means = [None if cell is None else cell.mean for cell in cells]
+        means = [-math.inf if cell is None else cell[0] for cell in cells]
         for rivals in blocks.values():
-            known = [mean for i in rivals if (mean := means[i]) is not None]
-            if len(known) > 1:
-                top = max(known)
-                for i in rivals:
-                    if means[i] == top:
+            of_rivals = [means[i] for i in rivals]
+            if len(of_rivals) - of_rivals.count(-math.inf) > 1:
+                top = max(of_rivals)
+                for i, mean in zip(rivals, of_rivals, strict=True):
+                    if mean == top:
                         marked[i, measure].add("bold")
         for bases, improved in pairs:
-            with_rpat = [mean for i in improved if (mean := means[i]) is not None]
-            for i in bases if with_rpat else ():
-                if (own := means[i]) is not None and max(with_rpat) <= own:
+            with_rpat = max([means[i] for i in improved])
+            for i in bases:
+                if -math.inf < with_rpat <= means[i]:
                     marked[i, measure].add("underline")
     return dict(marked)
 

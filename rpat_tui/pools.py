@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -26,6 +27,9 @@ from rpat_tui.store.pooled import Look, Member, Pooled
 from rpat_tui.store.rows import Measurement
 from rpat_tui.table import CHECKPOINTS, Cell, Row, printed
 from rpat_tui.variants import Key, digest, pair, place_of, places, variants
+
+_cell: Callable[[tuple[Any, ...]], Cell] = partial(tuple.__new__, Cell)
+"""A cell of three values, in half the time: there are thousands."""
 
 MOST = 1000
 """Groups out of date from which on everything is worked out: that is no slower then."""
@@ -188,11 +192,11 @@ class _Reading:
                 told = tuple(marks.replace(measured.CHOSEN, chosen).split("\n"))
                 remarks[marks] = told
             cells = (
-                None if clean is None else Cell(clean, clean_std, clean_n),
-                None if pgd20 is None else Cell(pgd20, pgd20_std, pgd20_n),
-                None if aa is None else Cell(aa, aa_std, aa_n),
-                None if mean is None else Cell(mean, mean_std, mean_n),
-                None if nrr is None else Cell(nrr, nrr_std, nrr_n),
+                None if clean is None else _cell((clean, clean_std, clean_n)),
+                None if pgd20 is None else _cell((pgd20, pgd20_std, pgd20_n)),
+                None if aa is None else _cell((aa, aa_std, aa_n)),
+                None if mean is None else _cell((mean, mean_std, mean_n)),
+                None if nrr is None else _cell((nrr, nrr_std, nrr_n)),
             )
             paper = diff = None
             if answers and source in compare.REAL:

@@ -33,6 +33,8 @@ MODEL_TITLES = {ours: printed for printed, ours in MODEL_NAMES.items()} | {
 _PRINTED = {ours: printed for printed, ours in METHOD_NAMES.items()}
 
 
+_SPREAD = "%.2f ± %.2f"
+"""Takes half the time of an f-string, and there are thousands."""
 _UNMARKED: Mapping[str, Collection[str]] = MappingProxyType({})
 
 
@@ -359,12 +361,17 @@ def _notes(row: Row, numbered: Mapping[str, int], before: str = "") -> tuple[int
 
 def _cells(table: Table, row: Row, shown: Sequence[str]) -> dict[str, str]:
     """Return a row's texts: numbers, starred where a test finds one, or the signs of runs."""
-    texts = {measure: number(getattr(row, measure)) for measure in shown}
+    found = row.cells if len(shown) == len(MEASURES) else [row.cell(m) for m in shown]
+    # The usual case of `number` is written out: half of the time goes into calls.
+    texts = {
+        measure: _SPREAD % cell[:2] if cell and cell[1] is not None else number(cell)
+        for measure, cell in zip(shown, found, strict=True)
+    }
     for measure in shown if row.open else ():
         if measure in row.open and row.cell(measure) is None:
             running = row.open[measure] == "running"
             texts[measure] = UNICODE.states["running" if running else "queued"]
-    for measure, test in table.tests_of(row).items():
+    for measure, test in table.tests_of(row).items() if table.tests else ():
         if test.significant and measure in texts:
             texts[measure] += "*"
     return texts
@@ -387,7 +394,7 @@ def number(cell: Cell | None) -> str:
     if cell is None:
         return DASH
     mean, std, _ = cell
-    return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
+    return f"{mean:.2f}" if std is None else _SPREAD % (mean, std)
 
 
 def _column(measure: str, robust: str) -> str:

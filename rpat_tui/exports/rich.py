@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import repeat
+from itertools import compress, repeat
 from operator import sub
 from typing import TYPE_CHECKING, TextIO
 
-from rpat_tui.exports._layout import NO_RUN, Block, Line, Page, lay_out, written
+from rpat_tui.exports._layout import NO_RUN, Line, Page, lay_out
 from rpat_tui.exports._origin import origin
-from rpat_tui.exports._pens import Pens
+from rpat_tui.exports._pens import Pen, Pens
 from rpat_tui.glyphs import printable
 from rpat_tui.table import Table
 
@@ -28,7 +28,7 @@ _WIDEST_LABEL = 32
 _STYLES = {"row": "", "paper": "dim", "diff": "dim", "test": "dim"}
 _ENDLESS = 10_000  # a pipe has no right margin
 MANY = 200
-"""Lines from which on a block is written line by line: Rich needs half a millisecond for each."""
+"""Lines from which on a table is written line by line: Rich needs half a millisecond for each."""
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _IN_ASCII = str.maketrans(
     {"±": "+", "–": "-", "─": "-", "·": "|", "●": "*", "◌": ".", "λ": "L", "…": "~"}
@@ -49,13 +49,17 @@ class _Column:
     width: int
     spread: str
 
-    def padded(self, text: str) -> str:
-        """Return a text that fits, as wide as the column with the gap before it."""
+    def padded(self, texts: Iterable[str]) -> list[str]:
+        """Return texts that fit, each as wide as the column with the gap before it."""
         if self.spread != " ± ":
-            text = text.replace(" ± ", self.spread)
-        point = text.find(".")
-        room = self.room + (len(text) - point if point >= 0 else 0)
-        return text.rjust(room).ljust(self.width + _GAP - 1)
+            texts = [text.replace(" ± ", self.spread) for text in texts]
+        room, width = self.room, self.width + _GAP - 1
+        return [
+            text.rjust(room if (point := text.find(".")) < 0 else room + len(text) - point).ljust(
+                width
+            )
+            for text in texts
+        ]
 
     def fit(self, text: str) -> str:
         """Pad a text, gap included, so that the points of a column stand below each other."""
@@ -81,7 +85,7 @@ def write(table: Table, out: TextIO, width: int | None = None) -> None:
     narrow = not (getattr(out, "encoding", None) or "utf-8").lower().startswith("utf")
     if console.is_terminal and not narrow:
         for part in _parts(table, console.width):
-            if isinstance(part, _Lines | _Notes) and part.width <= console.width:
+            if isinstance(part, _Header | _Lines | _Notes) and part.width <= console.width:
                 out.writelines(part.texts(console))
             else:
                 console.print(part)
@@ -91,7 +95,7 @@ def write(table: Table, out: TextIO, width: int | None = None) -> None:
         console.width = _ENDLESS
     texts: list[str] = []
     for part in parts:
-        if isinstance(part, _Lines | _Notes):
+        if isinstance(part, _Header | _Lines | _Notes):
             texts += part.texts(console)
             continue
         with console.capture() as captured:
@@ -120,19 +124,23 @@ def _parts(table: Table, width: int, *, all_columns: bool = False) -> list[Rende
     if not table.rows:
         return [Text(NO_RUN)]
     page = lay_out(table)
-    longest = max([_length(line) for block in page.blocks for line in block.lines])
-    columns, left_out = _columns(page, width, all_columns, longest)
+    lines = list({id(line): line for block in page.blocks for line in block.lines}.values())
+    longest = max(map(_length, lines))
+    texts = _Texts(lines)
+    columns, left_out = _columns(page, texts, width, all_columns, longest)
     if page.groups and left_out:
         return _parts(replace(table, columns=()), width)
     label = max(_LABEL, min(longest, width - _total(columns)))
     parts: list[RenderableType] = [Text(page.title + "\n", style="bold")] if page.title else []
+    header = _Header(columns, label)
+    numbers = texts.beside(columns) if len(lines) > MANY else None
     for i, block in enumerate(page.blocks):
         parts += [Text("\n" * bool(i) + block.heading, style="bold")] * bool(block.heading)
         parts += [Text(_groups(page, columns, label), style="bold")] * bool(page.groups)
-        first = len(block.lines) if len(block.lines) <= MANY else 1
-        shown, more = block.lines[:first], block.lines[first:]
-        parts += [_grid(replace(block, lines=shown), columns, label)]
-        parts += [_Lines(more, columns, label)] if more else []
+        if numbers is None:
+            parts += [_grid(block.lines, columns, label)]
+        else:
+            parts += [header, _Lines(block.lines, columns, label, numbers)]
     notes = [page.common] if page.common else []
     notes += [f"{_raised(number)} {note}" for number, note in page.notes]
     notes += page.remedies
@@ -145,20 +153,19 @@ def _parts(table: Table, width: int, *, all_columns: bool = False) -> list[Rende
 
 
 def _columns(
-    page: Page, width: int, keep: bool, longest: int
+    page: Page, texts: _Texts, width: int, keep: bool, longest: int
 ) -> tuple[dict[str, _Column], list[str]]:
     """Choose the columns that fit: first spreads lose their spaces, then columns go."""
     columns: dict[str, _Column] = {}
-    names = [*["venue"] * page.venues, *(column.key for column in page.columns), "n"]
+    titles = {column.key: column.title for column in page.columns} | {"n": "n"}
+    titles = {"venue": "Venue"} | titles if page.venues else titles
     label = max(_LABEL, min(longest, _WIDEST_LABEL))
-    lines = list({id(line): line for block in page.blocks for line in block.lines}.values())
-    texts = {name: _texts(lines, name) for name in names}
     for spread, least in ((" ± ", label), ("±", _LABEL)):
-        columns = {name: _column(page, texts[name], name, spread) for name in names}
+        columns = {n: _column(title, texts.apart(n), spread) for n, title in titles.items()}
         if _total(columns) + least <= width:
             return columns, []
     left_out = []
-    for name in FIRST_TO_GO if not page.groups else names[:1]:
+    for name in FIRST_TO_GO if not page.groups else list(titles)[:1]:
         if keep or _total(columns) + _LABEL <= width:
             break
         if name in columns:
@@ -179,26 +186,13 @@ def _total(columns: Mapping[str, _Column]) -> int:
     return sum(column.width + _GAP for column in columns.values())
 
 
-def _texts(lines: Sequence[Line], name: str) -> tuple[list[str], list[str]]:
-    """Return the texts of a column, those of differences apart."""
-    if name == "n":
-        return [line.n for line in lines], []
-    return (
-        [line.cells.get(name, "") for line in lines if line.kind != "diff"],
-        [line.cells.get(name, "") for line in lines if line.kind == "diff"],
-    )
-
-
-def _column(
-    page: Page, texts: tuple[Sequence[str], Sequence[str]], name: str, spread: str
-) -> _Column:
+def _column(title: str, texts: tuple[list[str], list[str]], spread: str) -> _Column:
     """Measure a column; a long difference may reach one character into the gap before it."""
-    titles = {column.key: column.title for column in page.columns} | {"n": "n", "venue": "Venue"}
-    header = titles[name].replace(" (", "\n(")
+    header = title.replace(" (", "\n(")
     left = right = 0
     for spare, some in enumerate(texts):
         if spread != " ± ":
-            some = list(map(str.replace, some, repeat(" ± "), repeat(spread)))
+            some = [text.replace(" ± ", spread) for text in some]
         points = list(map(str.find, some, repeat(".")))
         if -1 in points:
             without = [len(t) for t, p in zip(some, points, strict=True) if p < 0]
@@ -211,14 +205,57 @@ def _column(
     return _Column(header, width - right + _GAP - 1, width, spread)
 
 
+class _Texts:
+    """The texts of lines, a column at a time."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.lines = lines
+        self._known: dict[str, list[str]] = {}
+        self._diffs = [line.kind == "diff" for line in lines]
+
+    def of(self, name: str) -> list[str]:
+        """Return the texts of a column."""
+        if name not in self._known:
+            if name == "n":
+                self._known[name] = [line.n for line in self.lines]
+            else:
+                self._known[name] = [line.cells.get(name, "") for line in self.lines]
+        return self._known[name]
+
+    def apart(self, name: str) -> tuple[list[str], list[str]]:
+        """Return the texts of a column, those of differences apart."""
+        texts = self.of(name)
+        if True not in self._diffs:
+            return texts, []
+        others = [not diff for diff in self._diffs]
+        return list(compress(texts, others)), list(compress(texts, self._diffs))
+
+    def beside(self, columns: Mapping[str, _Column]) -> dict[int, str]:
+        """Return what stands beside the first column of each line, by the line's identity."""
+        padded = [column.padded(self.of(name)) for name, column in columns.items()]
+        texts = map(" ".join, zip(repeat(""), *padded))
+        return dict(zip(map(id, self.lines), map(str.rstrip, texts), strict=True))
+
+
 def _text(line: Line, name: str) -> str:
     return line.n if name == "n" else line.cells.get(name, "")
 
 
 def _name(line: Line) -> tuple[str, str]:
     """Return the first column's text on one line: the label, and what is dim beside it."""
-    notes = "".join([f" {_raised(number)}" for number in line.notes])
-    return "  " * line.depth + line.label, notes + (f"  {line.variant}" if line.variant else "")
+    beside = f"  {line.variant}" if line.variant else ""
+    if line.notes:
+        beside = "".join([f" {_raised(number)}" for number in line.notes]) + beside
+    return "  " * line.depth + line.label, beside
+
+
+def _wide(text: str, plain: bool) -> int:
+    """Return how many cells a text takes; in a plain one each character takes one."""
+    if plain:
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _length(line: Line) -> int:
@@ -300,7 +337,7 @@ class _Notes:
                 yield pens.drawn(line) + "\n"
 
 
-def _grid(block: Block, columns: Mapping[str, _Column], label: int) -> RenderableType:
+def _grid(lines: Sequence[Line], columns: Mapping[str, _Column], label: int) -> RenderableType:
     from rich import box
     from rich.table import Table as Grid
 
@@ -310,7 +347,7 @@ def _grid(block: Block, columns: Mapping[str, _Column], label: int) -> Renderabl
     for column in columns.values():
         room = column.width + _GAP - 1
         grid.add_column(column.head(), no_wrap=True, width=room, header_style="dim")
-    for line in block.lines:
+    for line in lines:
         cells = [_cell(line, name, column) for name, column in columns.items()]
         grid.add_row(_label(line, label), *cells)
     return grid
@@ -326,13 +363,39 @@ def _cell(line: Line, name: str, column: _Column) -> Text:
     return text
 
 
+class _Header:
+    """The header of a grid without lines; that of the next block is the same."""
+
+    def __init__(self, columns: Mapping[str, _Column], label: int) -> None:
+        self.width = label + _total(columns)
+        self._grid = _grid((), columns, label)
+        self._drawn: list[str] = []
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        yield self._grid
+
+    def texts(self, console: Console) -> list[str]:
+        """Return the lines with what the console's terminal needs to show their styles."""
+        if not self._drawn:
+            with console.capture() as captured:
+                console.print(self._grid, crop=False)
+            self._drawn = captured.get().splitlines(keepends=True)
+        return self._drawn
+
+
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """More lines below a grid, as the grid would show them; only what needs it is laid out."""
+    """Lines below a header, as a grid would show them; only what needs it is laid out.
+
+    `numbers` is what stands beside the first column, by the identity of a line.
+    """
 
     lines: Sequence[Line]
     columns: Mapping[str, _Column]
     label: int
+    numbers: Mapping[int, str]
 
     @property
     def width(self) -> int:
@@ -345,48 +408,63 @@ class _Lines:
         for text in self.texts(console):
             yield Text.from_ansi(text.rstrip("\n"))
 
-    def texts(self, console: Console) -> Iterator[str]:
-        """Yield the lines with what the console's terminal needs to show their styles."""
-        from rich.cells import cell_len
-
+    def texts(self, console: Console) -> list[str]:
+        """Return the lines with what the console's terminal needs to show their styles."""
         pens = Pens(console)
-        dim = pens["dim",]
+        texts: list[str] = []
+        known: dict[int, list[str]] = {}  # a printed row that stands below many
+        for line in self.lines:
+            if line.kind != "paper":
+                texts += self._drawn(line, pens)
+                continue
+            if id(line) not in known:
+                known[id(line)] = self._drawn(line, pens)
+            texts += known[id(line)]
+        return texts
 
-        def drawn(line: Line) -> str:
-            kind = (_STYLES[line.kind],) if _STYLES[line.kind] else ()
-            label, beside = _name(line)
-            plain = (label + line.variant).isascii()  # raised numbers are as wide as others
-            room = self.label - (len if plain else cell_len)(label + beside)
-            below: Sequence[str] = ()
-            if room < 0 and line.variant and line.variant.isascii():
-                beside = beside.removesuffix(f"  {line.variant}")
-                if (room := self.label - (len if plain else cell_len)(label + beside)) >= 0:
-                    under = _wrapped(line.variant, self.label, "  " * (line.depth + 1)).split("\n")
-                    below = [dim.draw(text) for text in under]
-            if room >= 0 and (label + beside).isprintable():
-                first = pens[kind].draw(label) + dim.draw(beside + " " * room)
-            else:
-                first, below = self._laid_out(line, pens)
-            return "\n".join([first + self._cells(line, pens, kind), *below, ""])
+    def _drawn(self, line: Line, pens: Pens) -> list[str]:
+        """Return a line, and what of its variant goes below it."""
+        style = _STYLES[line.kind]
+        pen = pens[style,] if style else pens[()]
+        label, beside = _name(line)
+        text = label + beside
+        plain = text.isascii() or (label + line.variant).isascii()  # raised numbers are narrow
+        room = self.label - _wide(text, plain)
+        if room >= 0 and text.isprintable():
+            first = pen.draw(label) + pens["dim",].draw(beside + " " * room)
+            below: list[str] = []
+        else:
+            first, below = self._folded(line, pens, pen)
+        if line.marked:
+            beside = self._marked(line, pens, (style,) if style else ())
+        else:
+            beside = pen.draw(self.numbers[id(line)])
+        return [f"{first}{beside}\n", *below]
 
-        for text in written(self.lines, drawn):
-            yield from text.splitlines(keepends=True)
+    def _folded(self, line: Line, pens: Pens, pen: Pen) -> tuple[str, list[str]]:
+        """Return a first column that does not fit, and the lines below it."""
+        label, beside = _name(line)
+        if line.variant and line.variant.isascii():
+            beside = beside.removesuffix(f"  {line.variant}")
+            text = label + beside
+            room = self.label - _wide(text, label.isascii())
+            if room >= 0 and text.isprintable() and line.variant.isprintable():
+                under = _wrapped(line.variant, self.label, "  " * (line.depth + 1)).split("\n")
+                dim = pens["dim",]
+                first = pen.draw(label) + dim.draw(beside + " " * room)
+                return first, [f"{dim.draw(text)}\n" for text in under]
+        return self._laid_out(line, pens)
 
     def _laid_out(self, line: Line, pens: Pens) -> tuple[str, list[str]]:
-        """Let Rich lay out a first column that does not fit; its first line is padded."""
+        """Let Rich lay out a first column; its first line is padded."""
         texts = _label(line, self.label).wrap(pens.console, self.label, overflow="fold")
         texts[0].pad_right(self.label - texts[0].cell_len)
         drawn = [pens.drawn(text) for text in texts]
-        return drawn[0], drawn[1:]
+        return drawn[0], [f"{text}\n" for text in drawn[1:]]
 
-    def _cells(self, line: Line, pens: Pens, kind: tuple[str, ...]) -> str:
+    def _marked(self, line: Line, pens: Pens, kind: tuple[str, ...]) -> str:
+        """Return the numbers of a line of which some are bold or underlined."""
         marked, pen = line.marked, pens[kind]
-        if not marked:
-            parts = [
-                column.padded(line.n if name == "n" else line.cells.get(name, ""))
-                for name, column in self.columns.items()
-            ]
-            return pen.draw((" " + " ".join(parts)).rstrip())
         drawn = plain = ""
         for name, column in self.columns.items():
             text = column.fit(_text(line, name))
