@@ -72,10 +72,12 @@ def rows(
     """
     named = {"dataset": dataset, "norm": norm, "model": model, "method": method}
     filters = {column: value for column, value in named.items() if value}
-    if select.startswith("lex") and checkpoint == "best":
-        return _of_lex(db, filters, select, robust, paper=paper, seeds=seeds, stamp=stamp)
     kinds = (checkpoint,) if checkpoint else CHECKPOINTS
     asked = {kind: measured.kept_as(kind, select) for kind in kinds}
+    if not all(measured.keeps(db, name) for name in asked.values()):
+        asked["best"] = ""
+    if select.startswith("lex") and asked == {"best": ""}:
+        return _of_lex(db, filters, select, robust, paper=paper, seeds=seeds, stamp=stamp)
     with snapshot(db):
         if not all(asked.values()) or not pooled.may_be_read(db):
             return None

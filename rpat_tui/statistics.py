@@ -52,13 +52,12 @@ def _statistic(a: Mapping[int, float], b: Mapping[int, float]) -> Test:
     n = (len(xs), len(ys))
     if not xs or not ys:
         return Test(None, n=n, reason="nothing to compare")
-    diff = _mean(ys) - _mean(xs)
+    diff = math.fsum(ys) / n[1] - math.fsum(xs) / n[0]
     if min(n) < LEAST:
         return Test(diff, n=n, reason=f"n too small ({min(n)}): no test")
     paired = a.keys() == b.keys()
     error, df = _paired([b[seed] - x for seed, x in a.items()]) if paired else _welch(xs, ys)
-    size = max(max(xs), max(ys), -min(xs), -min(ys))
-    if error <= 1e-12 * max(size, 1.0):
+    if error <= 1e-12 * max(map(abs, (1.0, *xs, *ys))):
         return Test(diff, n=n, reason="no spread over seeds: no test")
     return Test(diff, PAIRED if paired else WELCH, n, diff / error, df)
 
@@ -98,7 +97,7 @@ def all_together(
 
         p = (2 * stdtr(*zip(*done.values(), strict=True))).tolist()
         for key, chance, corrected in zip(done, p, holm(p), strict=True):
-            found[key] = found[key]._replace(p=chance, corrected=corrected)
+            found[key] = Test._make((*found[key][:5], chance, corrected, ""))
     return found
 
 
@@ -119,12 +118,8 @@ def p_text(p: float) -> str:
     return f"p={p:.3f}".replace("=0.", "=.") if p < 0.0995 else f"p={p:.2f}".replace("=0.", "=.")
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
 def _variance(values: Sequence[float]) -> float:
-    mean = _mean(values)
+    mean = math.fsum(values) / len(values)
     return math.fsum([(value - mean) ** 2 for value in values]) / (len(values) - 1)
 
 

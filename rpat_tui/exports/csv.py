@@ -28,8 +28,7 @@ def write(table: Table, out: TextIO) -> None:
     if table.asked:
         header += ["asked", "provenance", "provenance_row"]
     lines.writerow(header)
-    for row in table.rows:
-        lines.writerow(_fields(row, table))
+    lines.writerows([_fields(row, table) for row in table.rows])
 
 
 def read(text: str) -> list[Exported]:
@@ -51,13 +50,14 @@ def read(text: str) -> list[Exported]:
 
 
 def _fields(row: Row, table: Table) -> list[object]:
+    clean, pgd20, aa, mean, nrr = row.cells
     fields: list[object] = [
         row.dataset, row.source, row.norm, row.model, row.method,
         "true" if row.rpat else "false", row.checkpoint, row.robust, row.n,
+        *(clean or _NO_CELL), *(pgd20 or _NO_CELL), *(aa or _NO_CELL),
+        *(mean or _NO_CELL), *(nrr or _NO_CELL),
+        row.variant, row.group, "; ".join(row.marks), " ".join(row.runs),
     ]  # fmt: skip
-    for cell in row.cells:
-        fields += cell or _NO_CELL
-    fields += [row.variant, row.group, "; ".join(row.marks), " ".join(row.runs)]
     if table.suite:
         fields += [row.label, *(row.open.get(m) for m in MEASURES)]
     if table.paper:

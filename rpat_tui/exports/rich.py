@@ -132,12 +132,13 @@ def _parts(table: Table, width: int, *, all_columns: bool = False) -> list[Rende
         return _parts(replace(table, columns=()), width)
     label = max(_LABEL, min(longest, width - _total(columns)))
     parts: list[RenderableType] = [Text(page.title + "\n", style="bold")] if page.title else []
-    header = _Header(columns, label)
-    numbers = texts.beside(columns) if len(lines) > MANY else None
+    header, numbers = None, {}
+    if len(lines) > MANY:
+        header, numbers = _Header(columns, label), texts.beside(columns)
     for i, block in enumerate(page.blocks):
         parts += [Text("\n" * bool(i) + block.heading, style="bold")] * bool(block.heading)
         parts += [Text(_groups(page, columns, label), style="bold")] * bool(page.groups)
-        if numbers is None:
+        if header is None:
             parts += [_grid(block.lines, columns, label)]
         else:
             parts += [header, _Lines(block.lines, columns, label, numbers)]

@@ -26,12 +26,16 @@ from rpat_tui.store.rows import Measurement
 Json = dict[str, Any]
 
 CHECKPOINTS = ("best", "final")
-RULES = tuple(f"{name}{split}" for name in ("pgd", "mean", "nrr", "last") for split in ("", "@val"))
+RULES = tuple(
+    f"{name}{split}" for name in ("pgd", "mean", "nrr", "last", "lex:0.5") for split in ("", "@val")
+)
 """Rules for the best epoch whose outcome is kept.
 
-`lex` has a tolerance that may be anything: in the place of its outcome the epochs are kept that it
-may choose (`fronts`), each with what it is chosen from on.
+`lex` has a tolerance that may be anything: beside the usual one the epochs are kept that it may
+choose (`fronts`), each with what it is chosen from on.
 """
+USUAL_LEX = "m014_the_usual_lex"
+"""The migration since which `lex:0.5` is among them."""
 AT_ONCE = 50
 """Runs whose numbers are kept in one transaction."""
 
@@ -103,6 +107,16 @@ def kept_as(checkpoint: str, select: str) -> str:
     return asked if asked in (*CHECKPOINTS, *RULES) else ""
 
 
+def keeps(db: sqlite3.Connection, asked: str) -> bool:
+    """Return whether a database keeps what is kept under a name; an older one has no `lex`."""
+    if not asked.startswith("lex"):
+        return True
+    found = db.execute(
+        "select 1 from _sqlite_migrations where migration_set = 'rpat' and name = ?", (USUAL_LEX,)
+    )
+    return found.fetchone() is not None
+
+
 def chosen(select: str) -> str:
     """Return the remark on what a rule chose."""
     return _chosen(selection.rule(select)) if select else ""
@@ -139,10 +153,10 @@ class _Question:
         """
         asked = _asked(rule) if rule else checkpoint
         chosen = chosen or (_chosen(rule) if rule else "")
-        if rule and asked.startswith("lex") and self.keeps_fronts:
-            rows = self._chosen_from_fronts(rule)
-        elif self.keeps and asked in (*CHECKPOINTS, *RULES):
+        if self.keeps and asked in (*CHECKPOINTS, *RULES) and keeps(self.db, asked):
             rows = self._kept(asked)
+        elif rule and asked.startswith("lex") and self.keeps_fronts:
+            rows = self._chosen_from_fronts(rule)
         else:
             return self._made(self._fresh(asked, rule), checkpoint, chosen)
         if self.db.execute("select 1 from stale limit 1").fetchone():
@@ -246,6 +260,8 @@ CHOSEN = "\x1a"
 
 
 def _asked(rule: Rule) -> str:
+    if rule.name.startswith("lex"):
+        return f"lex:{rule.tolerance:g}" + "@val" * (rule.split == "val")
     return rule.name.removesuffix("@test")
 
 

@@ -748,3 +748,9 @@ insert or ignore into stale select n from runs where kind = 'train';;
 def m012_turns_of_a_job(db: Database) -> None:
     """How many turns of a job have ended: what the cluster says of a job is about the next one."""
     db.execute("alter table submissions add column restarts integer")
+
+
+@migrations()
+def m014_the_usual_lex(db: Database) -> None:
+    """What `lex:0.5` chooses is kept as other rules' outcome is, so every run goes on the list."""
+    db.execute("insert or ignore into stale select n from runs where kind = 'train'")

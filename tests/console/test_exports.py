@@ -371,3 +371,28 @@ def test_the_lines_of_a_large_table_are_those_that_rich_would_lay_out(monkeypatc
             monkeypatch.setattr(rich_format, "MANY", many)
             texts += [written("rich", shown, width=width), written("rich", shown)]
         assert texts[:2] == texts[2:]
+
+
+@given(st.floats() | st.floats(-200, 200) | st.decimals(-200, 200, places=6).map(float))
+def test_numbers_in_json_are_rounded_as_python_rounds(value: float) -> None:
+    from rpat_tui.exports import json as json_format
+
+    assert json_format._six(value) == repr(round(value, 6))
+
+
+def test_many_small_blocks_are_written_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich needs half a millisecond for each line, in however many blocks they stand."""
+    runs = [
+        measured(f"r{i}", 0, "pgd-at", False, 80, 50, 45, group=f"{i}", model=f"m{i % 40}")
+        for i in range(240)
+    ]
+    table = summarise(runs)
+    expected = written("rich", table)
+    grids = []
+    real = rich_format._grid
+    monkeypatch.setattr(rich_format, "_grid", lambda *a: grids.append(len(a[0])) or real(*a))
+    assert written("rich", table) == expected
+    assert set(grids) == {0}
+    monkeypatch.setattr(rich_format, "MANY", 1000)
+    assert written("rich", table) == expected
+    assert len(grids) == 41

@@ -20,7 +20,7 @@ from rpat_tui.store import db as database
 from rpat_tui.store.rows import Measurement
 from tests.console.test_measurements import evaluate
 
-ASKED = ("", *measured.RULES, "lex:0.5", "lex:2@val", "pgd@test")
+ASKED = ("", *measured.RULES, "lex:1.5", "lex:2@val", "pgd@test")
 
 Seen = list[list[Measurement]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import random
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,9 +33,9 @@ ASKS = [
 ]
 
 
-def tables(db: sqlite3.Connection) -> Iterator[str]:
+def tables(db: sqlite3.Connection, asks: Sequence[Ask] = ASKS) -> Iterator[str]:
     """Every kind of table, in full precision and as people see it."""
-    for ask in ASKS:
+    for ask in asks:
         made = paper_table.build(db, ask)
         for name in ("csv", "json", "md"):
             out = io.StringIO()
@@ -185,7 +185,7 @@ def test_what_is_kept_is_read_and_not_worked_out(
     expected = list(tables(db))
     monkeypatch.setattr(pools.queries, "measurements", lambda *_, **__: pytest.fail("pooled again"))
     monkeypatch.setattr(paper_table.queries, "measurements", pools.queries.measurements)
-    kept = [ask for ask in ASKS if not ask.select.startswith("lex")]
+    kept = [ask for ask in ASKS if ask.select != "lex:1"]
     for ask in kept:
         assert paper_table.build(db, ask).rows
     monkeypatch.undo()
@@ -265,3 +265,24 @@ def test_rows_of_an_older_release_are_in_tables_at_once(
         assert list(tables(db)) == expected
         assert pools.keep(db)
         assert list(tables(db)) == expected
+
+
+def test_a_database_that_does_not_keep_the_usual_lex_is_read_all_the_same(
+    home: Home, db: sqlite3.Connection
+) -> None:
+    from sqlite_utils import Database
+
+    from rpat_tui.store.migrations import migrations
+
+    trained(home, db)
+    assert pools.keep(db)
+    asks = [Ask(select="lex:0.5"), Ask(select="lex:.50@test", checkpoint="", paper=True)]
+    expected = list(tables(db, asks))
+    for table in ("reported", "pooled"):
+        assert db.execute(f"delete from {table} where asked like 'lex:%'").rowcount
+    db.execute("delete from _sqlite_migrations where name = ?", (measured.USUAL_LEX,))
+    assert list(tables(db, asks)) == expected
+    migrations.apply(Database(db))
+    assert pools.keep(db)
+    assert db.execute("select 1 from pooled where asked = 'lex:0.5'").fetchone()
+    assert list(tables(db, asks)) == expected
