@@ -122,7 +122,10 @@ class Assessment:
         """Steps before the present trial began."""
         self.kept = self.saved.get("t", step)
         """Steps whose work is saved."""
-        self.done = {_key(record): record for record in journaled(run)}
+        self.done = {
+            _key(record): record
+            for record in journal.counted((attempt.journal for attempt in run.attempts()), "eval")
+        }
         self.later = 0.0
         """Passes that the evaluations after the present one will cost."""
         self.written = self.kept  # a step is journaled once, also over attempts
@@ -301,18 +304,6 @@ class Bfloat16(nn.Module):
         """Map images [B, 3, H, W] to logits [B, C]."""
         logits: Tensor = self.net(x.to(torch.bfloat16)).float()
         return logits
-
-
-def journaled(run: RunDir) -> list[Record]:
-    """Return the evaluations that count: not of weights that a later attempt trained again."""
-    found: list[Record] = []
-    for attempt in run.attempts():
-        for record, _ in journal.read(attempt.journal):
-            if record["kind"] == "begin" and record["from_step"] is not None:
-                found = [old for old in found if old["step"] <= record["from_step"]]
-            elif record["kind"] == "eval":
-                found.append(record)
-    return found
 
 
 def _key(record: Record) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,21 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
             offset += len(line) + 1
             if isinstance(value, dict) and isinstance(value.get("seq"), int) and "kind" in value:
                 yield value, offset
+
+
+def counted(files: Iterable[Path], kind: str) -> list[Record]:
+    """Return the records of a kind, with a `step` each, from the journals of a run's attempts.
+
+    The oldest attempt comes first; what a later one has trained again does not count.
+    """
+    found: list[Record] = []
+    for file in files:
+        for record, _ in read(file):
+            if record["kind"] == "begin" and record["from_step"] is not None:
+                found = [old for old in found if old["step"] <= record["from_step"]]
+            elif record["kind"] == kind:
+                found.append(record)
+    return found
 
 
 AT_ONCE = 256

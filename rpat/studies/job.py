@@ -58,7 +58,7 @@ def study(
         raise ConfigError(
             "a study computes in float32 with numerics.bn eval; leave both as they are"
         )
-    done = journaled(run)
+    done = journal.counted((attempt.journal for attempt in run.attempts()), "study")
     plans = [_settings(job, subject, images, of) for subject in subjects]
     open_keys = {_key(plan) for plan in plans} - {_key(record) for record in done}
     step = max((record["step"] for record in done), default=0)
@@ -78,18 +78,6 @@ def study(
         done.append({"step": pace.step, **plan, **found})
         checkpoint.save(run.last, {"t": pace.step})
     return pace.step
-
-
-def journaled(run: RunDir) -> list[Record]:
-    """Return the studies that count: none that a later attempt makes again."""
-    found: list[Record] = []
-    for attempt in run.attempts():
-        for record, _ in journal.read(attempt.journal):
-            if record["kind"] == "begin" and record["from_step"] is not None:
-                found = [old for old in found if old["step"] <= record["from_step"]]
-            elif record["kind"] == "study":
-                found.append(record)
-    return found
 
 
 def _settings(job: StudyJob, subject: Subject, images: Images, of: int) -> Record:

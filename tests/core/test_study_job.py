@@ -18,9 +18,9 @@ from rpat.data.dataset import load
 from rpat.errors import SAVED
 from rpat.evaluate import full_precision, index_digest
 from rpat.jobs import StudyJob
-from rpat.rundir import read_json, write_json
+from rpat.journal import counted
+from rpat.rundir import RunDir, read_json, write_json
 from rpat.studies import job as module
-from rpat.studies.job import journaled
 from rpat.studies.perception import perceive
 from rpat.subjects import of_run
 
@@ -57,6 +57,10 @@ def studied(job, short, tiny_models, monkeypatch) -> Start:
 
 def timeless(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in record.items() if k not in ("seq", "t")} for record in records]
+
+
+def journaled(run: RunDir) -> list[dict[str, Any]]:
+    return counted((attempt.journal for attempt in run.attempts()), "study")
 
 
 def arrays(run: Any, record: dict[str, Any]) -> dict[str, Any]:
