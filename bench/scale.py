@@ -49,6 +49,7 @@ TABLES = {
     "`--layout paper`": Ask(layout="paper"),
     "`--select nrr`": Ask(select="nrr"),
     "`--select lex:0.5`": Ask(select="lex:0.5"),
+    "`--select lex:0.3`": Ask(select="lex:0.3"),
     "`--test`": Ask(test=True),
     "`--suite table1 --paper`": Ask(suite="table1", paper=True),
     "`--suite table3 --test`": Ask(suite="table3", test=True),
