@@ -52,8 +52,9 @@ def build(home: Home, runs: int, points: int) -> None:
             ),
         )
         db.execute(
-            "insert into points with recursive t(x) as (select 1 union all select x + 1 from t "
-            "where x < ?) select s.id, t.x * 391, t.x, 50 + 40 * sin(s.id + t.x / 20.0) "
+            "insert into points (series, step, epoch, value) "
+            "with recursive t(x) as (select 1 union all select x + 1 from t where x < ?) "
+            "select s.id, t.x * 391, t.x, 50 + 40 * sin(s.id + t.x / 20.0) "
             "from series s, t order by s.id, t.x",
             (points,),
         )

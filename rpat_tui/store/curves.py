@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from rpat_tui.store import spans
+
 TITLES = {
     "test/clean_acc": "clean", "test/pgd_acc": "PGD", "test/logit_mse": "logit MSE",
     "test/logit_mse_success": "success", "test/logit_mse_failure": "failure",
@@ -48,6 +50,7 @@ def read(db: sqlite3.Connection, numbers: Sequence[int], names: Sequence[str]) -
     """Return the curves of runs in their order; those without points are left out."""
     steps = all(name.startswith("step/") for name in names)
     x = "step" if steps else "epoch"
+    place = spans.STEP if steps else spans.EPOCH
     found, planned = [], 0.0
     for n in numbers:
         row = db.execute("select id, epochs, steps from runs where n = ?", (n,)).fetchone()
@@ -56,8 +59,9 @@ def read(db: sqlite3.Connection, numbers: Sequence[int], names: Sequence[str]) -
         planned = max(planned, row[2] if steps else row[1])
         for name in names:
             points = db.execute(
-                f"select p.{x}, p.value, p.step from series s join points p on p.series = s.id "
-                "where s.run = ? and s.name = ? order by p.step desc limit ?",
+                f"select {place}, k.value, {spans.STEP} from series s "
+                f"cross join packed_points k where s.run = ? and s.name = ? "
+                f"and {spans.after('-1')} order by k.at desc limit ?",
                 (n, name, LIMIT),
             ).fetchall()[::-1]
             if points:
@@ -79,7 +83,7 @@ def _drops(db: sqlite3.Connection, n: int) -> list[float]:
     """Return the epochs after which the learning rate fell by more than a quarter."""
     rows = db.execute(
         "select p.epoch, p.value from series s join points p on p.series = s.id "
-        "where s.run = ? and s.name = 'lr' order by p.step",
+        "where s.run = ? and s.name = 'lr' order by p.at",
         (n,),
     ).fetchall()
     pairs = pairwise(rows)

@@ -17,8 +17,8 @@ def metadata(db: sqlite3.Connection, name: str) -> dict[str, Any]:
     tables: dict[str, Any] = {
         row[0]: {"hidden": True}
         for row in db.execute(
-            "select name from sqlite_master where type = 'table' and name not like 'sqlite%' "
-            "order by name"
+            "select name from sqlite_master where type in ('table', 'view') "
+            "and name not like 'sqlite%' order by name"
         )
     }
     for view, told in VIEWS.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 from rpat.errors import StoreError
 from rpat_tui.home import Home
 
-LATEST = "m014_the_usual_lex"
+LATEST = "m015_packed_points"
 """The newest migration: known without importing sqlite-utils."""
 PATIENCE = 30
 """Seconds that a writer waits for another one."""

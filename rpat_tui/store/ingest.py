@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from itertools import repeat
-from operator import lt
+from collections.abc import Callable, Iterator, Sequence
+from operator import index
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import Any
 
 from rpat import journal
 from rpat.journal import Record
 from rpat.rundir import Attempt, RunDir
+from rpat_tui.store import spans
 from rpat_tui.store.db import transaction
+from rpat_tui.store.points import Points, drop_after, write
 
 EVALUATION = (
     "step", "checkpoint", "network", "epoch", "weights", "selected_on", "attack", "norm",
@@ -145,22 +147,13 @@ def _position(db: sqlite3.Connection, key: tuple[int, int, str]) -> tuple[int, i
     return row or (0, 0)
 
 
-class _Points(NamedTuple):
-    """Points of one series; `rising` where each step is greater than the one before."""
-
-    steps: Sequence[int]
-    epochs: Sequence[int]
-    values: Sequence[float | None]
-    rising: bool
-
-
 class _Batch:
     """The new records of one file, on their way into rows."""
 
     def __init__(self, db: sqlite3.Connection, n: int, attempt: int) -> None:
         self.db, self.n, self.attempt = db, n, attempt
         self.rows: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
-        """Step, epoch and values of records, by the names of the values that stand in them."""
+        """`seq`, `t`, step, epoch and values of records, by the names of their values."""
         later = db.execute(
             "select min(from_step) from attempts where run = ? and number > ?", (n, attempt)
         ).fetchone()[0]
@@ -168,6 +161,8 @@ class _Batch:
         """Steps beyond this belong to a later attempt."""
         self.reached: tuple[int, int] | None = None
         """The highest step and epoch among the points collected; the run's row waits for them."""
+        self.stride: int | None = None
+        """Steps of an epoch, where a record tells."""
 
     def add(self, file: str, record: Record) -> None:
         """Take one record; kinds that nobody queries are kept as events."""
@@ -175,16 +170,20 @@ class _Batch:
         if handler is not None:
             try:
                 handler(self, record)
-            except (KeyError, TypeError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 # A line of JSON that is no record of ours must not stop the others.
                 record = {**record, "kind": "damaged", "was": record["kind"], "why": repr(error)}
         if record["kind"] not in ("log", "epoch", "eval", "study", "sample"):
-            body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
-            self.db.execute(
-                "insert or ignore into events values (?, ?, ?, ?, ?, ?, ?)",
-                (self.n, self.attempt, file, record["seq"], record["t"], record["kind"],
-                 json.dumps(body)),
-            )  # fmt: skip
+            self.note(file, record)
+
+    def note(self, file: str, record: Record) -> None:
+        """Keep a record as an event."""
+        body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
+        self.db.execute(
+            "insert or ignore into events values (?, ?, ?, ?, ?, ?, ?)",
+            (self.n, self.attempt, file, record["seq"], record["t"], record["kind"],
+             json.dumps(body)),
+        )  # fmt: skip
 
     def set(self, **columns: Any) -> None:
         """Set columns of the attempt's row."""
@@ -201,6 +200,7 @@ class _Batch:
         self.note_progress()
         start = record["from_step"]
         if start is not None:  # else it failed before it knew
+            start = _step(start)
             _drop_after(self.db, self.n, self.attempt, start, self.limit)
         self.set(
             from_step=start, trainer=json.dumps(_identity(record)), began=record["t"],
@@ -212,13 +212,18 @@ class _Batch:
 
     def log(self, record: Record) -> None:
         """Collect the points of a step or an epoch."""
-        step, epoch = record["step"], record["epoch"]
+        step, epoch, values = record["step"], record["epoch"], record["values"]
+        if not (0 <= index(step) <= spans.LAST and 0 <= index(epoch) <= spans.LAST):
+            raise ValueError(f"no step {step} of an epoch {epoch} can be")
         if step > self.limit:
             return
-        values = record["values"]
-        row = (step, epoch, *values.values())
+        row = (record["seq"], record["t"], step, epoch, *values.values())
         self.rows[tuple(values)].append(row)
-        completed = epoch if record["kind"] == "epoch" else 0
+        completed = 0
+        if record["kind"] == "epoch":
+            completed = epoch
+            if epoch and step and not step % epoch:
+                self.stride = step // epoch
         before = self.reached or (0, 0)
         self.reached = max(before[0], step), max(before[1], completed)
         if "stage" in record:  # a job that has no epochs
@@ -334,23 +339,31 @@ class _Batch:
     def flush(self) -> None:
         """Write the collected points and bring `latest_best` up to date."""
         self.note_progress()
-        for names, rows in self.rows.items():
-            steps, epochs, *columns = zip(*rows, strict=True)
-            rising = all(map(lt, steps, steps[1:]))
-            for name, values in zip(names, columns, strict=True):
-                self.keep(_series(self.db, self.n, name), _Points(steps, epochs, values, rising))
+        new = [points for names, rows in self.rows.items() for points in self.points(names, rows)]
+        if new:
+            write(self.db, self.n, new, self.stride)
 
-    def keep(self, series: int, new: _Points) -> None:
-        """Write points of one series and bring its summary up to date."""
-        (last,) = self.db.execute(
-            "select max(step) from points where series = ?", (series,)
-        ).fetchone()
-        behind = new.rising and (last is None or last < new.steps[0])
-        self.db.executemany(  # with nothing to replace: a third faster
-            f"insert {'' if behind else 'or replace '}into points values (?, ?, ?, ?)",
-            zip(repeat(series), new.steps, new.epochs, new.values),
-        )
-        _summarise(self.db, series, new if behind else None)
+    def points(self, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Iterator[Points]:
+        """Yield the points of rows; a value that is no number costs only itself."""
+        numbers, times, steps, epochs, *columns = zip(*rows, strict=True)
+        values = dict(zip(names, columns, strict=True))
+        for name in names:
+            if set(map(type, values[name])) <= _USUAL:
+                continue
+            kept = []
+            for seq, t, step, epoch, value in zip(
+                numbers, times, steps, epochs, values.pop(name), strict=True
+            ):
+                try:
+                    kept.append((step, epoch, _number(value)))
+                except (TypeError, OverflowError) as error:
+                    why = f"{name}: {error}"
+                    self.note("journal", {"seq": seq, "t": t, "kind": "damaged", "why": why})
+            if kept:
+                some, their, good = zip(*kept, strict=True)
+                yield Points(some, their, {name: good})
+        if values:
+            yield Points(steps, epochs, values)
 
 
 _Handler = Callable[[_Batch, Record], None]
@@ -381,50 +394,24 @@ def _identity(record: Record) -> dict[str, Any]:
     return {key: record[key] for key in ("host", "boot", "pid", "started")}
 
 
-def _series(db: sqlite3.Connection, n: int, name: str) -> int:
-    row = db.execute("select id from series where run = ? and name = ?", (n, name)).fetchone()
-    if row is None:
-        row = db.execute(
-            "insert into series (run, name) values (?, ?) returning id", (n, name)
-        ).fetchone()
-    return int(row[0])
+def _step(value: Any) -> int:
+    """Return a step; raises `TypeError` or `ValueError` for what can be none."""
+    if not 0 <= index(value) <= spans.LAST:
+        raise ValueError(f"{value} is no step")
+    return int(value)
 
 
-def _summarise(db: sqlite3.Connection, series: int, new: _Points | None) -> None:
-    """Fold new points into the summary; the first of equal extremes keeps its epoch.
-
-    Without points that go on where the series ends, all of it is counted from the start.
-    """
-    old = None
-    if new is None:
-        new = _points(db, series)
-    else:
-        old = db.execute(
-            "select max_value, max_epoch, min_value, min_epoch, points from latest_best "
-            "where series = ?", (series,),
-        ).fetchone()  # fmt: skip
-    high, high_epoch, low, low_epoch, count = old or (None, None, None, None, 0)
-    known = [value for value in new.values if value is not None]
-    if known:
-        top, bottom = max(known), min(known)
-        if high is None or top > high:
-            high, high_epoch = top, new.epochs[new.values.index(top)]
-        if low is None or bottom < low:
-            low, low_epoch = bottom, new.epochs[new.values.index(bottom)]
-    db.execute(
-        "insert or replace into latest_best values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (series, new.steps[-1], new.epochs[-1], new.values[-1], high, high_epoch, low, low_epoch,
-         count + len(new.steps)),
-    )  # fmt: skip
+_USUAL = {float, NoneType}
+"""What the values of a metric are in Python, as long as none is whole or damaged."""
 
 
-def _points(db: sqlite3.Connection, series: int) -> _Points:
-    """Return all points of a series, which has some."""
-    rows = db.execute(
-        "select step, epoch, value from points where series = ? order by step", (series,)
-    )
-    steps, epochs, values = zip(*rows, strict=True)
-    return _Points(steps, epochs, values, rising=True)
+def _number(value: object) -> float | None:
+    """Return a value as SQLite keeps it; raises `TypeError` or `OverflowError` for other things."""
+    if value is None:
+        return None
+    if isinstance(value, (int, float)):
+        return float(value)
+    raise TypeError(f"a number is expected, not {type(value).__name__}")
 
 
 def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: float) -> None:
@@ -432,15 +419,7 @@ def _drop_after(db: sqlite3.Connection, n: int, attempt: int, step: int, limit: 
 
     Points beyond `limit` are a later attempt's and stay.
     """
-    dropped = db.execute(
-        "delete from points where step > ? and step <= ? "
-        "and series in (select id from series where run = ?) returning series",
-        (step, limit, n),
-    ).fetchall()
-    for series in {row[0] for row in dropped}:
-        db.execute("delete from latest_best where series = ?", (series,))
-        if db.execute("select 1 from points where series = ? limit 1", (series,)).fetchone():
-            _summarise(db, series, None)
+    drop_after(db, n, step, limit)
     db.execute(
         "delete from evaluations where run = ? and attempt < ? and step > ?", (n, attempt, step)
     )

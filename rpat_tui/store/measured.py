@@ -19,6 +19,7 @@ from typing import Any
 
 from rpat_tui import selection
 from rpat_tui.selection import Rule
+from rpat_tui.store import spans
 from rpat_tui.store.db import hurried, snapshot, transaction
 from rpat_tui.store.flat import FlatConfig, flatten
 from rpat_tui.store.rows import Measurement
@@ -507,9 +508,10 @@ def epoch_numbers(db: sqlite3.Connection, n: int, network: str, split: str) -> l
         "select c.epoch, c.value as clean, p.value as pgd "
         "from series sc join points c on c.series = sc.id "
         "join series sp on sp.run = sc.run and sp.name = ?3 "
-        "join points p on p.series = sp.id and p.step = c.step "
+        "join points p on p.series = sp.id "
+        f"and p.at = c.at + ((sp.id - sc.id) << {spans.BITS}) "
         "where sc.run = ?1 and sc.name = ?2 and c.value is not null and p.value is not null "
-        "order by c.step",
+        "order by c.at",
         [n, f"{prefix}{split}/clean_acc", f"{prefix}{split}/pgd_acc"],
     )
 

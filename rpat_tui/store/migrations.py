@@ -754,3 +754,81 @@ def m012_turns_of_a_job(db: Database) -> None:
 def m014_the_usual_lex(db: Database) -> None:
     """What `lex:0.5` chooses is kept as other rules' outcome is, so every run goes on the list."""
     db.execute("insert or ignore into stale select n from runs where kind = 'train'")
+
+
+@migrations()
+def m015_packed_points(db: Database) -> None:
+    """Points take 21 bytes instead of 25, are written faster, and are read as before.
+
+    SQLite packs only rows with row ids without gaps, so series and step become one number, the
+    row's; an epoch that follows from the step is not kept (`store.spans`). `points` becomes a view
+    that takes rows, drops them and gives them another value. It joins by `cross join`, since SQLite
+    cannot tell how few points the range of a series is. No key refers to a part of a number, so a
+    trigger drops the points of a series that goes.
+
+    Rows move by two hundred series at a time: the pages they leave are used again, and the file
+    stays as large as it is. No step of a real run comes near the limit of 28 bits.
+    """
+    before, after = _M015
+    for statement in before.split(";;"):
+        db.execute(statement)
+    last = db.execute("select max(id) from series").fetchone()[0] or 0
+    for first in range(0, last + 1, 200):
+        some = f"between {first} and {first + 199}"
+        db.execute(_PACK_POINTS.format(some))
+        db.execute(f"delete from points_of_before where series {some}")
+    for statement in after.split(";;"):
+        db.execute(statement)
+
+
+_PACK_POINTS = """
+insert into packed_points (at, epoch, value)
+select (p.series << 28) + p.step, nullif(p.epoch, p.step / s.stride), p.value
+from points_of_before p join series s on s.id = p.series
+where p.series {} and p.step between 0 and 268435455 order by p.series, p.step
+"""
+_M015 = (
+    """
+drop view v1_metrics;;
+alter table points rename to points_of_before;;
+alter table series add column stride integer;;
+create table packed_points (at integer primary key, epoch integer, value real) strict;;
+update series set stride = (
+    select p.step / p.epoch from series o join points_of_before p on p.series = o.id
+    where o.run = series.run and o.name not like 'step/%' and p.epoch > 0 and p.step >= p.epoch
+    limit 1
+)
+""",
+    """
+drop table points_of_before;;
+
+create trigger points_of_gone_series after delete on series begin
+    delete from packed_points
+        where at between (old.id << 28) and (old.id << 28) + 268435455;
+end;;
+
+create view points as
+select s.id as series, k.at & 268435455 as step,
+    coalesce(k.epoch, (k.at & 268435455) / s.stride) as epoch, k.value, k.at
+from series s cross join packed_points k
+    on k.at between (s.id << 28) and (s.id << 28) + 268435455;;
+
+create trigger points_that_come instead of insert on points begin
+    insert into packed_points (at, epoch, value)
+        select (s.id << 28) + new.step, nullif(new.epoch, new.step / s.stride), new.value
+        from series s where s.id = new.series;
+end;;
+
+create trigger points_that_change instead of update of value on points begin
+    update packed_points set value = new.value where at = old.at;
+end;;
+
+create trigger points_that_go instead of delete on points begin
+    delete from packed_points where at = old.at;
+end;;
+
+create view v1_metrics as
+select r.id as run, s.name, p.epoch, p.step, p.value
+from runs r join series s on s.run = r.n join points p on p.series = s.id
+""",
+)

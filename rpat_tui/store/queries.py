@@ -10,6 +10,7 @@ from typing import Any
 
 from rpat.errors import ConfigError
 from rpat_tui.estimate import Load, Workload
+from rpat_tui.store import spans
 from rpat_tui.store.belonging import fact
 from rpat_tui.store.filters import compile_filter
 from rpat_tui.store.measured import measurements as measurements
@@ -133,7 +134,7 @@ def metrics(db: sqlite3.Connection, n: int, names: Sequence[str] = ()) -> list[J
     return _rows(
         db,
         "select s.name, p.epoch, p.step, p.value from series s join points p on p.series = s.id "
-        f"where s.run = ? {chosen} order by s.name, p.step",
+        f"where s.run = ? {chosen} order by s.name, p.at",
         [n, *names],
     )
 
@@ -143,8 +144,8 @@ def points(
 ) -> list[tuple[int, int, float | None]]:
     """Return a metric's points after a step as (step, epoch, value), by step."""
     return db.execute(
-        "select p.step, p.epoch, p.value from series s join points p on p.series = s.id "
-        "where s.run = ? and s.name = ? and p.step > ? order by p.step",
+        f"select {spans.STEP}, {spans.EPOCH}, k.value from series s cross join packed_points k "
+        f"where s.run = ?1 and s.name = ?2 and {spans.after('?3')} order by k.at",
         (n, name, after),
     ).fetchall()
 

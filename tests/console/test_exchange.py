@@ -229,7 +229,7 @@ def test_a_million_points_take_a_small_multiple_of_reading_them(
                 "insert into series (run, name) values (1, ?) returning id", (f"step/{i}",)
             ).fetchone()
             db.executemany(
-                "insert into points values (?, ?, ?, ?)",
+                "insert into points (series, step, epoch, value) values (?, ?, ?, ?)",
                 ((series, s, s // 100, s / 7) for s in range(10_000)),
             )
     began = time.process_time()

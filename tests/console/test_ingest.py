@@ -453,7 +453,7 @@ def test_a_failure_in_the_middle_of_a_batch_keeps_neither_rows_nor_offset(
 ) -> None:
     with reader(template) as store:
         store.db.execute(
-            "create trigger full before insert on points when new.step = 3 "
+            "create trigger full before insert on packed_points when new.at % 16 = 3 "
             "begin select raise(abort, 'disk is full'); end"
         )
         store.write(1, encoded(simple(1, 0, 5)))

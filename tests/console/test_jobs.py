@@ -712,7 +712,7 @@ def curves(db: sqlite3.Connection, enqueue: Enqueue) -> int:
                 (n, f"{split}/{metric}_acc"),
             ).fetchone()
             db.executemany(
-                "insert into points values (?, ?, ?, ?)",
+                "insert into points (series, step, epoch, value) values (?, ?, ?, ?)",
                 [(series, 5 * e["epoch"], e["epoch"], e[metric] + shift) for e in EPOCHS],
             )
     return n

@@ -53,7 +53,9 @@ def curve(db: sqlite3.Connection, run: int, name: str, values: list[float]) -> N
         "select id from series where run = ? and name = ?", (run, name)
     ).fetchone()
     rows = [(series, 5 * e, e, value) for e, value in enumerate(values, 1)]
-    db.executemany("insert or replace into points values (?, ?, ?, ?)", rows)
+    db.executemany(
+        "insert or replace into points (series, step, epoch, value) values (?, ?, ?, ?)", rows
+    )
     top = max(values)
     db.execute(
         "insert or replace into latest_best values (?, ?, ?, ?, ?, ?, ?, ?, ?)",

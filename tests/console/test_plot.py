@@ -41,7 +41,9 @@ def runs(home: Home, enqueue, db: sqlite3.Connection) -> list[int]:
                     "insert into series (run, name) values (?, ?) returning id", (n, name)
                 ).fetchone()[0]
                 values = [(series, e * 10, e, value(e)) for e in range(1, 21)]
-                db.executemany("insert into points values (?, ?, ?, ?)", values)
+                db.executemany(
+                    "insert into points (series, step, epoch, value) values (?, ?, ?, ?)", values
+                )
                 db.execute(
                     "insert into latest_best values (?, 200, 20, ?, 1, 1, 1, 1, 20)",
                     (series, values[-1][3]),

@@ -219,7 +219,8 @@ def test_ten_runs_of_two_hundred_epochs_take_less_than_a_megabyte(
     full: list[int], home: Home, db: sqlite3.Connection, tmp_path: Path
 ) -> None:
     db.execute(
-        "insert into points select series, step * 1000 + k.value, epoch + 20 * k.value, "
+        "insert into points (series, step, epoch, value) "
+        "select series, step * 1000 + k.value, epoch + 20 * k.value, "
         "points.value + 0.01 * k.value from points, json_each('[1,2,3,4,5,6,7,8,9]') k"
     )
     text = made(home, db, full, tmp_path)

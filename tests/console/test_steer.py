@@ -370,7 +370,7 @@ def test_history_of_the_same_kind_gives_a_queued_run_its_time(
             "insert into series (run, name) values (?, ?) returning id", (old, name)
         ).fetchone()
         db.executemany(
-            "insert into points values (?, ?, ?, ?)",
+            "insert into points (series, step, epoch, value) values (?, ?, ?, ?)",
             [(series, 5 * epoch, epoch, seconds) for epoch in (1, 2, 3)],
         )
     db.execute("update runs set state = 'done', epoch = 3 where n = ?", (old,))

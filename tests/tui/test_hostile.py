@@ -144,9 +144,10 @@ def test_a_home_without_runs_has_every_screen(home: Home) -> None:
 
 def test_a_curve_of_a_million_points_is_drawn_and_no_key_waits_for_it(home: Home) -> None:
     changed(
-        home, "insert or replace into points with recursive t(x) as (select 1 union all select "
-        "x + 1 from t where x < 1000000) select (select id from series where run = 9 and "
-        "name = 'test/pgd_acc'), x, x / 391, 50 + 40 * sin(x / 1e5) from t",
+        home, "insert or replace into points (series, step, epoch, value) "
+        "with recursive t(x) as (select 1 union all select x + 1 from t where x < 1000000) "
+        "select (select id from series where run = 9 and name = 'test/pgd_acc'), x, x / 391, "
+        "50 + 40 * sin(x / 1e5) from t",
     )  # fmt: skip
 
     async def check(pilot: Pilot[int], app: RpatApp) -> None:
