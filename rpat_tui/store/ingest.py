@@ -179,10 +179,11 @@ class _Batch:
     def note(self, file: str, record: Record) -> None:
         """Keep a record as an event."""
         body = {k: v for k, v in record.items() if k not in ("seq", "t", "kind")}
+        t = record.get("t")
         self.db.execute(
             "insert or ignore into events values (?, ?, ?, ?, ?, ?, ?)",
-            (self.n, self.attempt, file, record["seq"], record["t"], record["kind"],
-             json.dumps(body)),
+            (self.n, self.attempt, file, record["seq"], t if isinstance(t, (int, float)) else 0.0,
+             record["kind"], json.dumps(body)),
         )  # fmt: skip
 
     def set(self, **columns: Any) -> None:
@@ -217,7 +218,7 @@ class _Batch:
             raise ValueError(f"no step {step} of an epoch {epoch} can be")
         if step > self.limit:
             return
-        row = (record["seq"], record["t"], step, epoch, *values.values())
+        row = (record["seq"], record.get("t"), step, epoch, *values.values())
         self.rows[tuple(values)].append(row)
         completed = 0
         if record["kind"] == "epoch":

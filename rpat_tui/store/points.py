@@ -122,9 +122,8 @@ def _known(
     found = dict(_kept(db, n))
     new = {name for name in names if name not in found}
     strides = {series.stride for series in found.values()}
-    if stride is None:
-        stride = next((known for known in strides if known), None)
-    elif None in strides:  # what was kept before has all its epochs
+    stride = max((known for known in strides if known), default=stride)
+    if None in strides and stride:  # what was kept before has all its epochs
         db.execute("update series set stride = ? where run = ? and stride is null", (stride, n))
         found = dict(_kept(db, n))
     if new:

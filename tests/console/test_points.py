@@ -223,7 +223,7 @@ def read(home: Home, db: sqlite3.Connection, records: list[dict[str, Any]]) -> I
     "place",
     [
         {"step": -1}, {"step": spans.LAST + 1}, {"step": 1 << 70}, {"step": "10"}, {"step": 9.5},
-        {"step": None}, {"epoch": -1}, {"epoch": "1"}, {"epoch": 1 << 70}, {"values": [1]},
+        {"step": None}, {"step": None, "t": None}, {"epoch": -1}, {"epoch": "1"}, {"epoch": 1 << 70}, {"values": [1]},
     ],
     ids=str,
 )  # fmt: skip
