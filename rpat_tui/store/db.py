@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rpat.errors import StoreError
 from rpat_tui.home import Home
+from rpat_tui.store import spans
 
 LATEST = "m015_packed_points"
 """The newest migration: known without importing sqlite-utils."""
@@ -52,6 +53,7 @@ def opened_readonly(home: Home) -> Iterator[sqlite3.Connection]:
 
             with suppress(sqlite3.OperationalError):  # an older schema knows no facts
                 belonging.refuse_stranger(home, db)
+            spans.read_older(db)
             yield db
 
 

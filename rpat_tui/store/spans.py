@@ -11,6 +11,8 @@ asked many times a second reads the table itself, with the expressions of this f
 
 from __future__ import annotations
 
+import sqlite3
+
 BITS = 28
 """Bits of a step; the migration that made the table says the same number."""
 LAST = (1 << BITS) - 1
@@ -33,3 +35,20 @@ def after(step: str) -> str:
     `s` has to come first in the query, by `cross join`: SQLite cannot tell how few points this is.
     """
     return f"k.at > (s.id << {BITS}) + {step} and k.at <= (s.id << {BITS}) + {LAST}"
+
+
+_OF_BEFORE = f"""
+create temp view packed_points as
+    select (series << {BITS}) + step as at, epoch, value from main.points;
+create temp view points as
+    select series, step, epoch, value, (series << {BITS}) + step as at from main.points;
+create temp view series as select id, run, name, null as stride from main.series;
+"""
+"""Names of now for the points of before: right, and slower."""
+
+
+def read_older(db: sqlite3.Connection) -> None:
+    """Let a database be read whose points are not packed, since it cannot be written to."""
+    kind = db.execute("select type from main.sqlite_master where name = 'points'").fetchone()
+    if kind == ("table",):
+        db.executescript(_OF_BEFORE)

@@ -21,6 +21,7 @@ from rpat.errors import ConfigError
 from rpat.knobs import unknown
 from rpat_tui.home import Home
 from rpat_tui.store import db as database
+from rpat_tui.store import spans
 from rpat_tui.store.filters import compile_filter
 from rpat_tui.store.rows import Line, Stat
 
@@ -346,6 +347,7 @@ class Reader:
                     database.readonly_address(path), uri=True, isolation_level=None, timeout=1
                 )
                 self._db.execute(f"pragma cache_size = -{_CACHE_KB}")
+                spans.read_older(self._db)
                 self._file, self._seen = file, (-1, self._seen[1])
             yield self._db
 

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 from rpat.recipes import recipe
 from rpat.rundir import RunDir
 from rpat_tui.home import Home
-from rpat_tui.store import curves, measured, queries, spans
+from rpat_tui.store import curves, measured, queries, spans, window
 from rpat_tui.store import db as database
 from rpat_tui.store.ingest import ingest
 from rpat_tui.store.migrations import migrations
@@ -95,6 +95,29 @@ def test_an_older_database_becomes_no_larger(home: Home) -> None:
         assert home.database.stat().st_size <= 1.15 * before
         (left,) = db.execute("pragma freelist_count").fetchone()
         assert left * 4096 > 0.1 * before
+
+
+def test_an_older_database_that_cannot_be_written_to_is_read_as_it_is(home: Home) -> None:
+    points = of_before(home, [1, 2, 3])
+    mine = [point[1:] for point in points if point[0] == 1]
+
+    def check(db: sqlite3.Connection) -> None:
+        assert db.execute(EVERYTHING).fetchall() == points
+        assert queries.points(db, 1, "metric/1") == mine
+        assert queries.points(db, 1, "metric/1", 10 * 391) == mine[10:]
+        assert len(queries.metrics(db, 1)) == 2 * STEPS_OF_A_RUN
+        (curve,) = curves.read(db, [1], ["metric/1"]).curves
+        assert list(zip(curve.steps, curve.x, strict=True)) == [(s, e) for s, e, _ in mine]
+
+    with database.opened_readonly(home) as db:
+        check(db)
+    reader = window.Reader(home)
+    with reader.reading() as db:
+        check(db)
+        with database.opened(home):
+            pass  # another process brings it up to date
+        check(db)
+    reader.close()
 
 
 def test_a_disk_that_gets_full_on_the_way_leaves_the_older_database(home: Home) -> None:
@@ -223,7 +246,8 @@ def read(home: Home, db: sqlite3.Connection, records: list[dict[str, Any]]) -> I
     "place",
     [
         {"step": -1}, {"step": spans.LAST + 1}, {"step": 1 << 70}, {"step": "10"}, {"step": 9.5},
-        {"step": None}, {"step": None, "t": None}, {"epoch": -1}, {"epoch": "1"}, {"epoch": 1 << 70}, {"values": [1]},
+        {"step": None}, {"step": None, "t": None}, {"epoch": -1}, {"epoch": "1"},
+        {"epoch": 1 << 70}, {"values": [1]},
     ],
     ids=str,
 )  # fmt: skip
