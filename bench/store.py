@@ -251,12 +251,11 @@ def report(home: Home, built: Built, plain: Plain, options: argparse.Namespace) 
     reader, middle, seen = Reader(home), options.runs // 2, 391 * (options.epochs - 50)
     with reader.reading() as db:
         series = "select step, epoch, value from points where series = ? and step > ?"
-        (known,) = db.execute(
-            "select id from series where run = ? and name = 'test/pgd_acc'", (middle,)
-        ).fetchone()
+        known = middle * len(METRICS) + METRICS.index("test/pgd_acc")
+        assert len(plain.db.execute(series, (known, seen)).fetchall()) == 50
         new, plain_new, nothing, plain_nothing = in_turns([
             lambda: queries.points(db, middle, "test/pgd_acc", seen),
-            lambda: db.execute(series, (known, seen)).fetchall(),
+            lambda: plain.db.execute(series, (known, seen)).fetchall(),
             reader.pulse,
             lambda: db.execute("pragma data_version").fetchone(),
         ])  # fmt: skip

@@ -60,21 +60,14 @@ def read(db: sqlite3.Connection, numbers: Sequence[int], names: Sequence[str]) -
         for name in names:
             points = db.execute(
                 f"select {place}, k.value, {spans.STEP} from series s "
-                f"cross join packed_points k where s.run = ? and s.name = ? "
+                "cross join packed_points k where s.run = ? and s.name = ? "
                 f"and {spans.after('-1')} order by k.at desc limit ?",
                 (n, name, LIMIT),
             ).fetchall()[::-1]
             if points:
-                found.append(
-                    Curve(
-                        row[0],
-                        n,
-                        name,
-                        [p[0] for p in points],
-                        [math.nan if p[1] is None else p[1] for p in points],
-                        [p[2] for p in points],
-                    )
-                )
+                places, values, at = zip(*points, strict=True)
+                y = [math.nan if value is None else value for value in values]
+                found.append(Curve(row[0], n, name, [*places], y, [*at]))
     drops = _drops(db, numbers[-1]) if numbers and not steps else []
     return Curves(found, planned or None, x, drops)
 
