@@ -75,8 +75,8 @@ def read(db: sqlite3.Connection, numbers: Sequence[int], names: Sequence[str]) -
 def _drops(db: sqlite3.Connection, n: int) -> list[float]:
     """Return the epochs after which the learning rate fell by more than a quarter."""
     rows = db.execute(
-        "select p.epoch, p.value from series s join points p on p.series = s.id "
-        "where s.run = ? and s.name = 'lr' order by p.at",
+        f"select {spans.EPOCH}, k.value from series s cross join packed_points k "
+        f"where s.run = ? and s.name = 'lr' and {spans.after('-1')} order by k.at",
         (n,),
     ).fetchall()
     pairs = pairwise(rows)

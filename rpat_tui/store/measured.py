@@ -505,13 +505,12 @@ def epoch_numbers(db: sqlite3.Connection, n: int, network: str, split: str) -> l
     prefix = "" if network == "online" else f"{network}/"
     return _rows(
         db,
-        "select c.epoch, c.value as clean, p.value as pgd "
-        "from series sc join points c on c.series = sc.id "
-        "join series sp on sp.run = sc.run and sp.name = ?3 "
-        "join points p on p.series = sp.id "
-        f"and p.at = c.at + ((sp.id - sc.id) << {spans.BITS}) "
-        "where sc.run = ?1 and sc.name = ?2 and c.value is not null and p.value is not null "
-        "order by c.at",
+        f"select {spans.EPOCH} as epoch, k.value as clean, p.value as pgd "
+        f"from series s cross join packed_points k on {spans.after('-1')} "
+        "join series sp on sp.run = s.run and sp.name = ?3 "
+        f"join packed_points p on p.at = k.at + ((sp.id - s.id) << {spans.BITS}) "
+        "where s.run = ?1 and s.name = ?2 and k.value is not null and p.value is not null "
+        "order by k.at",
         [n, f"{prefix}{split}/clean_acc", f"{prefix}{split}/pgd_acc"],
     )
 

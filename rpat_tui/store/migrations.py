@@ -762,9 +762,10 @@ def m015_packed_points(db: Database) -> None:
 
     SQLite packs only rows with row ids without gaps, so series and step become one number, the
     row's; an epoch that follows from the step is not kept (`store.spans`). `points` becomes a view
-    that takes rows, drops them and gives them another value. It joins by `cross join`, since SQLite
-    cannot tell how few points the range of a series is. No key refers to a part of a number, so a
-    trigger drops the points of a series that goes.
+    that takes rows, drops them and gives them another value: a worker of an older release that is
+    still at work goes on. It joins by `cross join`, since SQLite cannot tell how few points the
+    range of a series is. No key refers to a part of a number, so a trigger drops the points of a
+    series that goes.
 
     Rows move by two hundred series at a time: the pages they leave are used again, and the file
     stays as large as it is. No step of a real run comes near the limit of 28 bits.
@@ -809,7 +810,7 @@ end;;
 
 create view points as
 select s.id as series, k.at & 268435455 as step,
-    coalesce(k.epoch, (k.at & 268435455) / s.stride) as epoch, k.value, k.at
+    coalesce(k.epoch, (k.at & 268435455) / s.stride) as epoch, k.value
 from series s cross join packed_points k
     on k.at between (s.id << 28) and (s.id << 28) + 268435455;;
 
@@ -820,11 +821,11 @@ create trigger points_that_come instead of insert on points begin
 end;;
 
 create trigger points_that_change instead of update of value on points begin
-    update packed_points set value = new.value where at = old.at;
+    update packed_points set value = new.value where at = (old.series << 28) + old.step;
 end;;
 
 create trigger points_that_go instead of delete on points begin
-    delete from packed_points where at = old.at;
+    delete from packed_points where at = (old.series << 28) + old.step;
 end;;
 
 create view v1_metrics as

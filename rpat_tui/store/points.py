@@ -154,7 +154,9 @@ def _kept(db: sqlite3.Connection, n: int) -> Iterator[tuple[str, _Series]]:
 def _counted(db: sqlite3.Connection, series: int) -> _Summary:
     """Return the summary of all points that a series has."""
     rows = db.execute(
-        "select step, epoch, value from points where series = ? order by at", (series,)
+        f"select {spans.STEP}, {spans.EPOCH}, k.value from series s cross join packed_points k "
+        f"where s.id = ? and {spans.after('-1')} order by k.at",
+        (series,),
     ).fetchall()
     return _folded(_Summary(series), *zip(*rows, strict=True)) if rows else _Summary(series)
 

@@ -133,8 +133,9 @@ def metrics(db: sqlite3.Connection, n: int, names: Sequence[str] = ()) -> list[J
     chosen = f"and s.name in ({', '.join('?' for _ in names)})" if names else ""
     return _rows(
         db,
-        "select s.name, p.epoch, p.step, p.value from series s join points p on p.series = s.id "
-        f"where s.run = ? {chosen} order by s.name, p.at",
+        f"select s.name, {spans.EPOCH} as epoch, {spans.STEP} as step, k.value from series s "
+        f"cross join packed_points k where s.run = ? {chosen} and {spans.after('-1')} "
+        "order by s.name, k.at",
         [n, *names],
     )
 

@@ -5,8 +5,9 @@ the row: SQLite packs rows that come in the order of such a number without gaps.
 only where it is not what the step and the series' `stride`, the steps of an epoch, say. So a point
 takes 21 bytes, of which its value has 8.
 
-The view is for whoever reads: `join points p on p.series = s.id`, in the order of `p.at`. What is
-asked many times a second reads the table itself, with the expressions of this file.
+The view, `series, step, epoch, value`, is for whoever reads: `join points p on p.series = s.id`.
+What is asked often, or wants points in their order, reads the table itself with the expressions of
+this file.
 """
 
 from __future__ import annotations
@@ -40,8 +41,6 @@ def after(step: str) -> str:
 _OF_BEFORE = f"""
 create temp view packed_points as
     select (series << {BITS}) + step as at, epoch, value from main.points;
-create temp view points as
-    select series, step, epoch, value, (series << {BITS}) + step as at from main.points;
 create temp view series as select id, run, name, null as stride from main.series;
 """
 """Names of now for the points of before: right, and slower."""

@@ -164,9 +164,29 @@ def test_points_are_read_as_they_were_written(db: sqlite3.Connection, points: li
         (s, t, e, None if (s, t) == (2, 10) else v) for s, t, e, v in points if s != 2 or t <= 10
     ]
     db.execute("insert or replace into points (series, step, epoch, value) values (2, 10, 9, 7.0)")
-    assert db.execute("select * from points where series = 2 order by at desc").fetchone()[:4] == (
+    assert db.execute("select * from points where series = 2 order by step desc").fetchone() == (
         2, 10, 9, 7.0,
     )  # fmt: skip
+
+
+def test_a_worker_of_an_older_release_that_still_runs_goes_on(
+    db: sqlite3.Connection, points: list[Point]
+) -> None:
+    """Its statements, word by word."""
+    new = [(2, 5 * i, i, 1.0) for i in range(50, 70)]
+    (last,) = db.execute("select max(step) from points where series = ?", (1,)).fetchone()
+    assert last == spans.LAST
+    db.executemany("insert or replace into points values (?, ?, ?, ?)", new)
+    dropped = db.execute(
+        "delete from points where step > ? and step <= ? "
+        "and series in (select id from series where run = ?) returning series",
+        (340, 10**9, 1),
+    ).fetchall()
+    assert sorted(dropped) == [(1,), (2,), (2,), (3,)]
+    rows = db.execute(
+        "select step, epoch, value from points where series = ? order by step", (2,)
+    ).fetchall()
+    assert rows == [p[1:] for p in points if p[0] == 2 and p[1] < 250] + [p[1:] for p in new[:-1]]
 
 
 @pytest.mark.parametrize(
