@@ -63,22 +63,18 @@ def write(db: sqlite3.Connection, n: int, new: Sequence[Points], stride: int | N
     anew = set()
     for points in new:
         rising = all(map(lt, points.steps, points.steps[1:]))
-        epochs: dict[int | None, Sequence[int | None]] = {}
+        untold: dict[int | None, Sequence[int | None]] = {}
         for name, values in points.values.items():
-            step, old = known[name].stride, summaries[name]
-            if step not in epochs:
-                epochs[step] = _untold(points, step)
+            own, old = known[name].stride, summaries[name]
+            if own not in untold:
+                untold[own] = _untold(points, own)
             if name not in anew and rising and (old.step is None or old.step < points.steps[0]):
                 summaries[name] = _folded(old, points.steps, points.epochs, values)
             else:
                 anew.add(name)
-            first = repeat(spans.first(old.series))
-            some: Iterable[tuple[Any, ...]]
-            if epochs[step]:
-                some = zip(first, points.steps, values, epochs[step], strict=False)
-            else:
-                some = zip(first, points.steps, values, strict=False)
-            rows[_INTO[2 * (name in anew) + bool(epochs[step])]].append(some)
+            columns = [points.steps, values, *([untold[own]] if untold[own] else [])]
+            into = _INTO[2 * (name in anew) + bool(untold[own])]
+            rows[into].append(zip(repeat(spans.first(old.series)), *columns, strict=False))
     for into, parts in rows.items():
         if parts:
             db.executemany(into, chain.from_iterable(parts))
