@@ -79,6 +79,11 @@ class RunConfig(Section):
     gpus: int = knob(
         "cards that share the run; on a CPU, processes", default=1, low=1, high=64, identity=False
     )
+    compiled: bool = knob(
+        "compile the passes of mode exact or fast; only roundings change",
+        default=False,
+        identity=False,
+    )
     log_every: int = knob(
         "steps between two journaled step losses", default=50, low=1, identity=False
     )
@@ -122,6 +127,12 @@ class RunConfig(Section):
             self.fail("device", "write auto, cpu or cuda:N")
         if self.gpus > 1 and self.device.startswith("cuda:"):
             self.fail("gpus", f"device {self.device} is one card; use --device cuda, or --gpus 1")
+        if self.compiled and self.mode == "reference":
+            self.fail(
+                "compiled",
+                "mode reference makes the authors' own passes: use --mode exact or fast, or leave "
+                "out --compiled",
+            )
 
     def wrapper(self, name: str) -> Any:
         """Return the knobs of a stacked wrapper, or None."""
@@ -207,7 +218,7 @@ class RunConfig(Section):
         return _digest({k: v for k, v in self.identity().items() if k != "seed"})
 
 
-_PLAIN = ("mode", "seed", "device", "gpus", "log_every", "keep_every")
+_PLAIN = ("mode", "seed", "device", "gpus", "compiled", "log_every", "keep_every")
 
 
 def _identity(part: Any, values: dict[str, Any]) -> dict[str, Any]:

@@ -16,27 +16,29 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from rpat.compiled import Climbed, Compiled, require
 from rpat.errors import ConfigError
 from rpat.passes import Network, Passes, Update
-from rpat.twin import Twin
+from rpat.twin import Twin, flat
 
 BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 """Flags of processors that multiply bfloat16 in hardware; the last one is ARM's."""
 
 
-def make(name: str, model: nn.Module, device: torch.device) -> Passes:
+def make(name: str, model: nn.Module, device: torch.device, compiled: int = 0) -> Passes:
     """Return the passes of a mode for a run's network, which may get another memory layout.
 
+    What batches of `compiled` images go through is compiled, where it can be; 0: nothing is.
     Raises `ConfigError` where the device cannot carry the mode out.
     """
     if name == "reference":
         return Passes()
     model.to(memory_format=torch.channels_last)
-    if name == "exact":
-        return Exact(model)
-    if reason := no_bfloat16(device):
+    if name == "fast" and (reason := no_bfloat16(device)):
         raise ConfigError(f"mode is fast, and {reason}; use --mode exact")
-    return Fast(model)
+    if compiled:
+        require(device)
+    return {"exact": Exact, "fast": Fast}[name](model, compiled)
 
 
 def no_bfloat16(device: torch.device) -> str:
@@ -64,10 +66,18 @@ def processor_flags() -> set[str]:
 class Exact(Passes):
     """The same mathematics with fewer operations, for one network; others go the plain way."""
 
-    def __init__(self, model: nn.Module) -> None:
-        """Build the network's twin; it holds a copy of the weights."""
+    def __init__(self, model: nn.Module, compiled: int = 0) -> None:
+        """Build the network's twin, which holds a copy of the weights.
+
+        Batches of `compiled` images go through compiled code; the network's own passes only in
+        train mode, and not where several processes divide it: BatchNorm asks the others then.
+        """
         self.model = model
-        self.twin = Twin(model)
+        self.twin = Twin(model, compiled=compiled)
+        self.codes: tuple[Compiled, ...] = ()
+        if compiled and getattr(model, "divided", None) is None:
+            own, frozen = flat(model), flat(model, frozen=True)
+            self.codes = Compiled(own, compiled), Climbed(frozen, compiled)
 
     def trained(self, model: nn.Module, x: Tensor) -> tuple[Tensor, Update | None]:
         """Make the pass and keep what it did to the statistics."""
@@ -107,19 +117,24 @@ class Exact(Passes):
         """Return whether the twin computes what the model does now."""
         return model is self.model and not model.training
 
+    def code(self, model: nn.Module, x: Tensor) -> Compiled | None:
+        """Return the code for a pass through the network itself; None where there is none."""
+        own = self.codes if model is self.model and model.training else ()
+        return next((code for code in own if code.takes(x)), None)
+
     def logits(self, model: nn.Module, x: Tensor) -> Tensor:
         """Make a pass through the network itself."""
-        logits: Tensor = model(x)
+        logits: Tensor = (self.code(model, x) or model)(x)
         return logits
 
 
 class Fast(Exact):
     """Convolutions in bfloat16, in the attack and in training."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, compiled: int = 0) -> None:
         """Build two twins: one for the iterations that need full precision."""
-        super().__init__(model)
-        self.coarse = Twin(model, torch.bfloat16)
+        super().__init__(model, compiled)
+        self.coarse = Twin(model, torch.bfloat16, compiled)
 
     @contextmanager
     def attack(self, model: nn.Module, full: int) -> Iterator[Callable[[int], Network]]:
@@ -134,6 +149,9 @@ class Fast(Exact):
 
     def logits(self, model: nn.Module, x: Tensor) -> Tensor:
         """Make a pass under autocast; the classifier gives float32 logits."""
+        if (code := self.code(model, x)) is not None:
+            with torch.autocast(x.device.type, torch.bfloat16):
+                return code(x)
         with autocast(x.device, model):
             logits: Tensor = model(x)
         return logits

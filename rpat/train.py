@@ -84,8 +84,9 @@ class Training:
         torch.manual_seed(seed_of(config.seed, "init") % 2**63)
         model = build_model(config.model, data.num_classes, data.image_size).to(device)
         self.model = self.ranks.divide(model)
-        self.passes = modes.make(config.mode, self.model, device)
         self.method = build_method(config)
+        rows = config.optim.batch_size * self.method.views if config.compiled else 0
+        self.passes = modes.make(config.mode, self.model, device, rows)
         self.loader = Loader(
             data.train, config.optim.batch_size, config.data, config.seed, device,
             views=self.method.views, epochs=config.schedule.epochs, num_classes=data.num_classes,

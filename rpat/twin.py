@@ -15,15 +15,19 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from rpat.compiled import Climbed
+
 
 class Twin(nn.Module):
     """Another way to compute a network's eval-mode logits, for gradients to the images."""
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, dtype: torch.dtype | None = None, compiled: int = 0
+    ) -> None:
         """Build the twin of a network; `dtype` is that of its convolutions, by default the same.
 
         BatchNorm that follows no convolution, normalisation and the classifier keep the
-        network's own type.
+        network's own type. Batches of `compiled` images go through compiled code.
         """
         super().__init__()
         traced = copy.deepcopy(model)
@@ -47,6 +51,8 @@ class Twin(nn.Module):
         self.refresh()
         if (ranks := getattr(model, "divided", None)) is not None:
             ranks.share(self)  # several processes make the network's passes together, and these
+            compiled = len(range(compiled)[ranks.part(compiled)])
+        self.code = Climbed(self.net, compiled) if compiled else None
 
     def _folded(self) -> set[str]:
         places = {place: name for name, place in self.net.named_modules()}
@@ -64,8 +70,39 @@ class Twin(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images [B, 3, H, W] to logits [B, C]; the gradient to `x` has the layout of `x`."""
-        logits: Tensor = self.net(ChannelsLast.apply(x))
+        x = ChannelsLast.apply(x)
+        if self.code is not None and self.code.takes(x):
+            return self.code(x)
+        logits: Tensor = self.net(x)
         return logits
+
+
+def flat(model: nn.Module, frozen: bool = False) -> nn.Module:
+    """Return a train-mode network's own layers as one function that can be compiled.
+
+    Weights and running statistics are the network's own tensors; `frozen`, the weights ask for no
+    gradient. The classifier stays out of autocast.
+    """
+    net = fx.GraphModule(model, Layers().trace(model))
+    for name, layer in list(net.named_modules()):
+        if not list(layer.parameters(recurse=False)):
+            continue
+        if frozen:
+            layer = _without_gradient(layer)
+            net.set_submodule(name, layer)
+        if isinstance(layer, nn.Linear):
+            net.set_submodule(name, Classifier(layer))
+    return net
+
+
+def _without_gradient(layer: nn.Module) -> nn.Module:
+    """Return the same layer whose parameters ask for no gradient, on the same memory."""
+    same = copy.copy(layer)
+    same._parameters = {
+        name: None if p is None else nn.Parameter(p.detach(), requires_grad=False)
+        for name, p in layer._parameters.items()
+    }
+    return same
 
 
 class Convolution(nn.Module):
@@ -111,7 +148,8 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features `[B, F]` to logits `[B, C]`."""
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
 
 
 class ChannelsLast(torch.autograd.Function):

@@ -69,6 +69,7 @@ def request(
     changes: Iterable[str] = (),
     device: str | None = None,
     gpus: int | None = None,
+    compiled: bool = False,
 ) -> Request:
     """Read what people write, in a command or in a form, into what is asked.
 
@@ -86,6 +87,7 @@ def request(
         "eval.attack": evaluation,
         "device": device,
         "gpus": gpus,
+        "compiled": compiled or None,
         "rpat.form": rpat_form or None,
         "seed": seed,
     }

@@ -324,6 +324,7 @@ def of_options(given: Mapping[str, Any], **beside: str) -> Draft:
     } | {name: text for name, text in beside.items() if text}
     lines = list(given.get("changes") or ())
     lines += [f"{key}={given[key]}" for key in ("mode", "gpus") if given.get(key)]
+    lines += ["compiled=true"] * bool(given.get("compiled"))
     if given.get("seed") is not None:
         texts["seeds"] = str(given["seed"])
     if lines:

@@ -90,6 +90,9 @@ def run(
             help="Numeric mode: exact; reference: every pass of the release; fast: bfloat16.",
         ),
     ] = None,
+    compiled: Annotated[
+        bool, option("--compiled", panel=Training, help="Compile the passes of exact or fast.")
+    ] = False,
     evaluation: Annotated[
         str | None, option("--eval", panel=Training, help="At the end: none, pgd or aa.")
     ] = None,
@@ -176,6 +179,7 @@ def run(
         "changes": changes or (),
         "device": device,
         "gpus": gpus,
+        "compiled": compiled,
     }
     own, asked = _own(preset), given
     if own is not None:

@@ -46,6 +46,23 @@ def test_a_preset_is_replaced_and_forgotten(home: Home, rpat: Rpat) -> None:
     refused(rpat("run", "--preset", "mine", "--dry-run"), "'mine' is not known")
 
 
+def test_a_run_is_compiled_where_an_option_or_a_preset_says_so(home: Home, rpat: Rpat) -> None:
+    assert not rpat(*MART, "--dry-run", "--json").json[0]["config"]["compiled"]
+    assert rpat(*MART, "--compiled", "--dry-run", "--json").json[0]["config"]["compiled"]
+    rpat(*MART, "--compiled", "--save-preset", "quick")
+    for words in ((), ("--mode", "fast")):
+        made = rpat("run", "--preset", "quick", *words, "--dry-run", "--json").json
+        assert made[0]["config"]["compiled"]
+    plain = rpat("run", "--preset", "quick", "--set", "compiled=off", "--dry-run", "--json").json
+    assert not plain[0]["config"]["compiled"]
+
+
+def test_the_authors_passes_are_never_compiled(nowhere: Path, rpat: Rpat) -> None:
+    refused(rpat(*MART, "--compiled", "--mode", "reference"), "compiled is on", "--mode exact")
+    refused(rpat(*MART, "--set", "compiled=2"), "compiled is '2'", "true or false")
+    assert not nowhere.exists()
+
+
 @pytest.mark.parametrize("name", ["", "paper/mart", "a b", "../x" + "y" * 70, "-x", "a\nb"])
 def test_names_that_cannot_be_are_refused(home: Home, name: str) -> None:
     with pytest.raises(Exception, match="preset"):

@@ -46,6 +46,12 @@ MORE = [
 ]  # fmt: skip
 """What the registries' cases, all in mode `exact`, leave out."""
 
+COMPILED = [
+    ("trades", ("rpat",), "linf", {"compiled": True}),
+    ("rebat", (), "linf", {"compiled": True}),
+]
+"""Looked at when all cases are: compiling takes longer than the rest."""
+
 
 QUICK = [
     ("pgd-at", ("rpat",)), ("trades", ("rpat",)), ("mart", ("rpat",)),
@@ -63,7 +69,8 @@ def chosen(which: str):
         case for case in cases()
         if which == "all" or (case[2] == "linf" and case[:2] in QUICK and not {*case[3]} & {*MIXED})
     ]  # fmt: skip
-    return [("/".join(map(title, case)), *case) for case in (*found, *MORE)]
+    more = [*MORE, *(COMPILED if which == "all" else ())]
+    return [("/".join(map(title, case)), *case) for case in (*found, *more)]
 
 
 MIXED = ("data.cutmix", "data.augment")

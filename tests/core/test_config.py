@@ -61,6 +61,7 @@ NO_IDENTITY = {
     "data.dir",
     "device",
     "gpus",
+    "compiled",
     "log_every",
     "keep_every",
     "eval.attack",
@@ -156,6 +157,8 @@ def configs(draw) -> RunConfig:
         changes["attack.steps"] = 0
     if changes["gpus"] > 1:
         changes["device"] = "auto"  # one card is not several
+    if changes["mode"] == "reference":
+        changes["compiled"] = False
     return config.override(changes)
 
 
