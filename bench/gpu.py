@@ -7,11 +7,15 @@ is done; what no longer fits into the time is named as left out:
 
 1. steps of ResNet-18 and WRN-34-10 in every mode, with images a second and the share of the
    device's measured bfloat16 peak (MFU, of the minimum arithmetic of the method);
-2. whole epochs, loader included;
-3. where an epoch makes the host wait for the device, in every mode;
-4. an attack iteration of the twins, eager and as a CUDA graph (no mode uses graphs yet);
-5. evaluation with BatchNorm folded: decisions and seconds;
-6. accuracy of `fast` against `exact`: up to three seeds each, a short schedule.
+2. the same with `--compiled` (CUDA graphs of the attacked twins) beside the eager modes;
+3. whole epochs, loader included;
+4. where an epoch makes the host wait for the device, in every mode, compiled ones too;
+5. an attack iteration of the twins: eager, as a CUDA graph of these operations, and compiled;
+6. evaluation with BatchNorm folded: decisions and seconds;
+7. accuracy of `fast` against `exact`: up to three seeds each, a short schedule.
+
+Compiling takes a minute or more of the ten; what is compiled stands in parts of its own, so that
+one which fails leaves the others.
 
 cuDNN is set as a run sets it: deterministic, no search for algorithms. `--tiny` runs all of it in
 a minute on a CPU, to test the script; its figures mean nothing.
@@ -37,10 +41,12 @@ import epoch
 import parity
 import step
 import torch
+from torch._dynamo.utils import counters
 
 import rpat
 from rpat import modes
 from rpat.config import ModelConfig
+from rpat.errors import ConfigError
 from rpat.models import build
 from rpat.recipes import recipe
 from rpat.twin import Twin
@@ -111,12 +117,15 @@ def peak(device: torch.device, size: int) -> float:
     return 10 * 2 * size**3 / taken / 1e12
 
 
-def steps(model: str, methods: str, device: torch.device, a: Any, batch: int) -> tuple[Any, str]:
+def steps(
+    model: str, methods: str, device: torch.device, a: Any, batch: int,
+    compare: str = "reference,exact,fast", compiled: bool = False,
+) -> tuple[Any, str]:  # fmt: skip
     """Compare the modes' steps; add rates and the share of the peak."""
-    top = peak(device, 512 if a.tiny else 8192)
+    top, before = peak(device, 512 if a.tiny else 8192), left_out()
     options = SimpleNamespace(
         model=model, batch_size=batch, steps=a.steps, rounds=a.rounds, data=a.data,
-        modes="reference,exact,fast",
+        modes=compare, compiled=compiled,
     )  # fmt: skip
     lines = [f"batch {batch}, peak {top:.3g} TFLOP/s", ""]
     found = []
@@ -132,11 +141,20 @@ def steps(model: str, methods: str, device: torch.device, a: Any, batch: int) ->
         shown = (f"{mode} {row['images_per_s'][mode]:.0f} ({share:.1%})"
                  for mode, share in row["mfu"].items())  # fmt: skip
         lines.append(f"- {row['method']}: images a second (MFU): {', '.join(shown)}")
+        took = (f"{mode} {row['first'][mode]:.0f} s" for mode in row["first"] if "+" in mode)
+        lines += [f"  first step, with compiling: {', '.join(took)}"] * compiled
+    if compiled:
+        lines.append(f"\nCUDA graphs that torch left out: {left_out() - before}")
     return found, "\n".join(lines)
 
 
+def left_out() -> int:
+    """Return how many pieces of compiled code torch has not made a CUDA graph of."""
+    return int(counters["inductor"]["cudagraph_skips"])
+
+
 def iterations(model: str, device: torch.device, batch: int, repeat: int) -> tuple[Any, str]:
-    """Time an attack iteration through the network, its twins and their CUDA graphs."""
+    """Time an attack iteration through the network, its twins, their CUDA graphs, their code."""
     net = build(ModelConfig(name=model), 10, 32).to(device).eval()
     x = torch.rand(batch, 3, 32, 32, device=device, requires_grad=True)
     types = {"twin": None, "bfloat16 twin": torch.bfloat16}
@@ -148,6 +166,14 @@ def iterations(model: str, device: torch.device, batch: int, repeat: int) -> tup
             ways[f"{name}, graph"] = torch.cuda.make_graphed_callables(Twin(net, dtype), (x,))
         except RuntimeError as error:  # the eager ways may still be measured
             lost.append(f"\n{name}, graph: {error}")
+    for name, dtype in types.items():
+        way = Twin(net, dtype, compiled=batch)
+        try:
+            for _ in range(3):  # makes the code, records graphs, replays them
+                torch.autograd.grad(way(x).logsumexp(1).sum(), x)
+            ways[f"{name}, compiled"] = way
+        except (RuntimeError, ConfigError) as error:
+            lost.append(f"\n{name}, compiled: {error}")
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(repeat + 1):
         for name, way in ways.items():
@@ -176,7 +202,9 @@ def epochs(model: str, device: torch.device, a: Any, images: int) -> tuple[Any, 
     return found, f"{model}, {images} images\n\n{epoch.table(found)}"
 
 
-def waits(model: str, device: torch.device, a: Any) -> tuple[Any, str]:
+def waits(
+    model: str, device: torch.device, a: Any, compare: str = "reference,exact,fast"
+) -> tuple[Any, str]:
     """Count, by line of this package, what made the host wait in an epoch of ten batches.
 
     The loss that is journaled every 50 steps is not among them. Without CUDA there is no count.
@@ -185,8 +213,10 @@ def waits(model: str, device: torch.device, a: Any) -> tuple[Any, str]:
         return {}, "There is nothing to wait for on this device."
     found: dict[str, dict[str, int]] = {}
     with tempfile.TemporaryDirectory() as place:
-        for mode in ("reference", "exact", "fast"):
-            config = recipe("pgd-at", ("rpat",), model=model).override({"mode": mode})
+        for mode in compare.split(","):
+            name, _, compiled = mode.partition("+")
+            changes = {"mode": name, "compiled": bool(compiled)}
+            config = recipe("pgd-at", ("rpat",), model=model).override(changes)
             some = epoch.images("", 10 * config.optim.batch_size)
             run = epoch.prepared(config, some, device, Path(place) / mode)
             run.train_epoch(0, 0)
@@ -250,15 +280,26 @@ def main() -> None:
     if reason := modes.no_bfloat16(device):
         raise SystemExit(f"bench/gpu.py measures mode fast, and {reason}")
     methods = "pgd-at+rpat,trades+rpat,mart+rpat"
-    report.part("Steps", lambda: steps(first, methods, device, a, a.batch_size))
+    few = a if small else SimpleNamespace(**{**vars(a), "rounds": 3})
+    size = a.batch_size
+    report.part("Steps", lambda: steps(first, methods, device, a, size))
     report.part(
-        "Steps of the large network",
-        lambda: steps(second, "pgd-at+rpat", device, SimpleNamespace(**{**vars(a), "rounds": 3}
-                      if not small else vars(a)), a.batch_size),
-    )  # fmt: skip
+        "Steps of the large network", lambda: steps(second, "pgd-at+rpat", device, few, size)
+    )
+    report.part(
+        "Compiled steps",
+        lambda: steps(first, "pgd-at+rpat,trades+rpat", device, a, size, "exact,fast", True),
+    )
     report.part("Epochs", lambda: epochs(first, device, a, 64 if small else 25_600))
     report.part("Waiting", lambda: waits(first, device, a))
-    report.part("Attack iterations", lambda: iterations(first, device, a.batch_size, a.repeat))
+    report.part("Attack iterations", lambda: iterations(first, device, size, a.repeat))
+    report.part(
+        "Compiled steps of the large network",
+        lambda: steps(second, "pgd-at+rpat", device, few, size, "fast", True),
+    )
+    report.part(
+        "Waiting, compiled", lambda: waits(first, device, a, "exact+compiled,fast+compiled")
+    )
     report.part("Evaluation", lambda: folded(device, a, 2 if small else 512))
     report.part("Accuracy", lambda: accuracies(first, device, a, 1 if small else 8, report.until))
 
