@@ -30,6 +30,7 @@ from typing import NamedTuple
 from rpat.config import NORMS
 from rpat.recipes import RADIUS, recipe
 from rpat.rundir import RunDir
+from rpat_tui import pools
 from rpat_tui.home import Home
 from rpat_tui.store import db as database
 from rpat_tui.store import index, ingest, queries
@@ -92,7 +93,10 @@ def build(
         db.execute("update runs set state = 'done', started = created, ended = created + 3600")
         points = db.execute("select count(*) from points").fetchone()[0]
         db.execute("pragma wal_checkpoint(truncate)")
-    return Built(points, seconds, home.database.stat().st_size)
+        size = home.database.stat().st_size
+        pools.keep(db)  # what tables report, as a worker does when a run ends
+        db.execute("pragma wal_checkpoint(truncate)")
+    return Built(points, seconds, size)
 
 
 def _journal(run: RunDir, n: int, norm: str, epochs: int) -> None:
