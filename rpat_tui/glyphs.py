@@ -94,7 +94,7 @@ def duration(seconds: float | None, missing: str = UNICODE.missing) -> str:
     return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
 
 
-CONTROL = re.compile(r"\r\n?|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+CONTROL = r"\r\n?|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 """What a terminal obeys instead of showing it, and what turns the direction of the text."""
 
 
@@ -105,7 +105,7 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return CONTROL.sub(lambda found: "\n" if found[0][0] == "\r" else "", text)
+    return re.sub(CONTROL, lambda found: "\n" if found[0][0] == "\r" else "", text)
 
 
 def clock(seconds: float) -> str:
