@@ -12,9 +12,8 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rpat.errors import ConfigError, StoreError
 from rpat.knobs import unknown
@@ -22,8 +21,7 @@ from rpat.rundir import replace
 from rpat_tui import folders
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One setting: its default, the environment variable that overrides files, and its reader."""
 
     name: str
@@ -34,8 +32,7 @@ class Setting:
     takes: str = "a number"
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """A setting's value and where it comes from."""
 
     name: str
