@@ -50,6 +50,9 @@ OPEN = ("starting", "running", "pausing", "lost")
 FINAL = ("done", "failed", "stopped")
 """Nothing happens any more unless a person asks."""
 
+ENDED_BADLY = ("failed", "lost", "stopped")
+"""A person wants to know why."""
+
 BLOCKED = (
     "(state = 'queued' and exists (select 1 from dependencies d "
     "left join runs r on r.uid = d.needs where d.run = runs.n "
