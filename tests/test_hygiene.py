@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -160,6 +161,16 @@ def test_the_window_opens_without_what_acts_on_runs() -> None:
         "rpat_tui.keeping.trash", "rpat_tui.launch.control", "rpat_tui.launch.worker",
         "rpat_tui.linter", "rpat_tui.replay", "urllib.request",
     }  # fmt: skip
+
+
+def test_the_window_takes_numpy_without_its_threads_and_passes_nothing_on() -> None:
+    code = (
+        "import os, sys; from rpat_tui.cli import tui; before = dict(os.environ); "
+        "tui._import_numpy(); assert 'numpy' in sys.modules and os.environ == before; "
+        "assert len(os.listdir('/proc/self/task')) == 1"
+    )
+    own = {name: text for name, text in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    subprocess.run([sys.executable, "-c", code], env=own, check=True)
 
 
 @pytest.mark.parametrize(
