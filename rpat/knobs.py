@@ -7,11 +7,9 @@ checked when the section is built, so an object that exists is valid. Standard l
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from fractions import Fraction
 from functools import cache
 from typing import Any, TypeVar, dataclass_transform
 
@@ -61,7 +59,9 @@ def section(name: str) -> Callable[[type[T]], type[T]]:
     """Make a frozen, validated dataclass whose errors start with `name.`."""
 
     def decorate(cls: type[T]) -> type[T]:
-        made = dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
+        made = dataclasses.dataclass(
+            init=False, repr=False, eq=False, match_args=False, slots=True, kw_only=True
+        )(cls)  # what it would write for each class, `Section` has once for all
         made.SECTION = name  # type: ignore[attr-defined]
         return made
 
@@ -74,13 +74,37 @@ class Section:
     __slots__ = ()
     SECTION: typing.ClassVar[str] = ""
 
-    def __post_init__(self) -> None:
+    def __init__(self, **values: Any) -> None:
         own: Any = type(self)
         hints = type_hints(own)
         for field in fields(self):
-            value = _read(_path(self, field.name), getattr(self, field.name), hints, field)
+            value = values.pop(field.name) if field.name in values else _default(self, field)
+            value = _read(_path(self, field.name), value, hints, field)
             object.__setattr__(self, field.name, value)
+        for name in values:
+            raise TypeError(f"{type(self).__name__} has no field {name!r}")
         self.check()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __repr__(self) -> str:
+        told = (f"{name}={value!r}" for name, value in _values(self).items())
+        return f"{type(self).__qualname__}({', '.join(told)})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return _values(self) == _values(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(_values(self).values()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_of, (type(self), _values(self))  # a copy is parsed and checked as well
 
     def check(self) -> None:
         """Check what involves several fields; raise `ConfigError`."""
@@ -101,6 +125,27 @@ def type_hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
+def _default(section: Any, field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    if field.default is dataclasses.MISSING:
+        raise TypeError(f"{type(section).__name__} needs {field.name!r}")
+    return field.default
+
+
+@cache
+def _names(cls: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
+
+
+def _values(section: Any) -> dict[str, Any]:
+    return {name: getattr(section, name) for name in _names(section.__class__)}
+
+
+def _made_of(cls: type[T], values: Mapping[str, Any]) -> T:
+    return cls(**values)
+
+
 def to_dict(section: Any) -> dict[str, Any]:
     """Return a section as plain JSON values."""
     return {f.name: _plain(getattr(section, f.name)) for f in fields(section)}
@@ -119,6 +164,8 @@ def from_dict(cls: type[T], values: Mapping[str, Any], path: str) -> T:
 
 def unknown(word: str, known: Iterable[str]) -> str:
     """Say that a word is not known, with the nearest known one or the whole list."""
+    import difflib  # only who has mistyped needs it
+
     options = sorted(known)
     near = difflib.get_close_matches(word, options, n=1)
     if near:
@@ -131,6 +178,8 @@ def number(value: Any) -> float:
     if isinstance(value, bool):
         raise ValueError("expected a number")
     if isinstance(value, str):
+        from fractions import Fraction  # defaults are numbers already
+
         try:
             above, _, below = value.replace(" ", "").partition("/")
             return float(Fraction(above) / int(below)) if below else float(value)

@@ -297,14 +297,14 @@ def alpha_word(value: Any) -> str | float:
     return alpha
 
 
-WEIGHTS = re.compile(r"|[0-9a-f]{64}|run:[0-9a-f]{64}:(best|final)")
+WEIGHTS = r"|[0-9a-f]{64}|run:[0-9a-f]{64}:(best|final)"
 """Nothing, the SHA-256 of a weights file, or the fingerprint of the run that makes them."""
 
 
 def weights_word(value: Any) -> str:
     """Read which weights are meant; '' leaves it to the command that queues the run."""
     text = str(value)
-    if not WEIGHTS.fullmatch(text):
+    if not re.fullmatch(WEIGHTS, text):
         raise ValueError("write the SHA-256 of a weights file, or run:FINGERPRINT:best")
     return text
 

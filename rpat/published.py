@@ -6,9 +6,8 @@ only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 DATASET_NAMES = {
     "CIFAR-10": "cifar10",
@@ -43,8 +42,7 @@ RPAT_SUFFIX = "+RPAT"
 """What the paper adds to a method's name; `RPAT++` is a method's own name, not a suffix."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class Published(NamedTuple):
     """One printed row: accuracies in percent at the best checkpoint, some also at the last.
 
     `rpat` says that the regulariser stands on top of `method`; `rpat++` is a method by itself

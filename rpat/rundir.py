@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -241,4 +240,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def new_uid() -> str:
     """Return a 128-bit identity as 32 hex digits that sort by time of creation."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"

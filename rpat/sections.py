@@ -7,8 +7,7 @@ only; other modules take these names from `rpat.config`.
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from rpat.errors import ConfigError
 from rpat.knobs import Section, knob, number, section
@@ -26,8 +25,7 @@ MODES = ("reference", "exact", "fast")
 PASSES = ("none", "pgd", "aa")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class DatasetFacts:
+class DatasetFacts(NamedTuple):
     """What is known about a data set before its files are opened."""
 
     title: str

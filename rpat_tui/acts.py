@@ -1,7 +1,7 @@
 """What people do to runs, as data: one action, two doors.
 
 A screen shows an action's key and title, says why it is not possible, and copies the equivalent
-command; what it does is the same function that the command calls.
+command; what it does is the same function that the command calls, imported when it is done.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import shlex
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rpat.errors import ConfigError
 from rpat_tui.home import Home
-from rpat_tui.keeping import labels, trash
-from rpat_tui.launch import control
+from rpat_tui.keeping import labels
 from rpat_tui.store import queue
 from rpat_tui.store.db import transaction
 from rpat_tui.store.queue import FINAL, OPEN
@@ -101,11 +101,33 @@ def _is_not_archived(row: Row) -> str:
     return "" if row["archived"] else f"{row['id']} is not archived: nothing to undo"
 
 
+def _stop(home: Home, db: sqlite3.Connection, n: int) -> str:
+    from rpat_tui.launch import control
+
+    return control.stop(home, db, n, "stop")
+
+
+def _kill(home: Home, db: sqlite3.Connection, n: int) -> str:
+    from rpat_tui.launch import control
+
+    return control.stop(home, db, n, "kill")
+
+
+def _requeue(home: Home, db: sqlite3.Connection, n: int, *, from_start: bool = False) -> str:
+    from rpat_tui.launch import control
+
+    return control.requeue(home, db, n, from_start=from_start)
+
+
 def _delete(home: Home, db: sqlite3.Connection, n: int) -> str:
+    from rpat_tui.keeping import trash
+
     return "\n".join(trash.delete(home, db, trash.plan(home, db, [n])))
 
 
 def _pause(home: Home, db: sqlite3.Connection, n: int) -> str:
+    from rpat_tui.launch import control
+
     state = db.execute("select state from runs where n = ?", (n,)).fetchone()[0]
     return control.resume(db, n) if state == "paused" else control.stop(home, db, n, "pause")
 
@@ -137,11 +159,11 @@ ACTS: dict[str, Act] = {
     for act in (
         Act(
             name="stop", key="s", title="stop", command="rpat stop", refuse=_is_over,
-            do=lambda home, db, n: control.stop(home, db, n, "stop"),
+            do=_stop,
         ),
         Act(
             name="kill", key="X", title="kill", command="rpat kill", refuse=_is_over,
-            do=lambda home, db, n: control.stop(home, db, n, "kill"),
+            do=_kill,
             asks="Kill {}? What came after the last checkpoint is lost.",
         ),
         Act(
@@ -150,12 +172,12 @@ ACTS: dict[str, Act] = {
         ),
         Act(
             name="requeue", key="r", title="requeue", command="rpat requeue",
-            refuse=_cannot_requeue, do=lambda home, db, n: control.requeue(home, db, n),
+            refuse=_cannot_requeue, do=_requeue,
         ),
         Act(
             name="restart", key="R", title="requeue from start",
             command="rpat requeue --from-start", refuse=_cannot_requeue,
-            do=lambda home, db, n: control.requeue(home, db, n, from_start=True),
+            do=partial(_requeue, from_start=True),
             asks="Start {} again from the beginning? The checkpoints are moved aside.",
         ),
         Act(

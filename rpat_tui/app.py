@@ -30,12 +30,10 @@ from rpat_tui.estimate import forecast
 from rpat_tui.gauges import lines
 from rpat_tui.glyphs import UNICODE, Glyphs, duration, printable
 from rpat_tui.home import Home
-from rpat_tui.launch import worker
 from rpat_tui.launch.box import rules, survey
 from rpat_tui.launch.cards import Driver
 from rpat_tui.reader import Reader
 from rpat_tui.remembered import Remembered
-from rpat_tui.replay import Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue
@@ -51,6 +49,7 @@ from rpat_tui.widgets.runtable import RunTable
 
 if TYPE_CHECKING:
     from rpat_tui.remote.follow import Elsewhere, Standing
+    from rpat_tui.replay import Replay
 
 STATS = 2.0
 """Seconds over which `--stats` counts."""
@@ -344,6 +343,8 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
             or time.monotonic() - self.ensured < ENSURE
         ):
             return
+        from rpat_tui.launch import worker  # what it needs is not needed to look
+
         self.ensured = time.monotonic()
         worker.ensure(self.home)
 

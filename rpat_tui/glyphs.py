@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Glyphs:
+class Glyphs(NamedTuple):
     """One set of signs. All are one cell wide, but for `spread` and `lam`."""
 
     name: str
@@ -94,7 +93,7 @@ def duration(seconds: float | None, missing: str = UNICODE.missing) -> str:
     return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
 
 
-CONTROL = re.compile(r"\r\n?|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+CONTROL = r"\r\n?|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 """What a terminal obeys instead of showing it, and what turns the direction of the text."""
 
 
@@ -105,7 +104,7 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return CONTROL.sub(lambda found: "\n" if found[0][0] == "\r" else "", text)
+    return re.sub(CONTROL, lambda found: "\n" if found[0][0] == "\r" else "", text)
 
 
 def clock(seconds: float) -> str:

@@ -9,24 +9,23 @@ from __future__ import annotations
 import shlex
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from rpat import published
 from rpat.config import DATASETS, MODELS, NORMS
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
-from rpat_tui import pools, selection
+from rpat_tui import pools
 from rpat_tui.compare import BASES, Seeds, seeds_of, summarise
 from rpat_tui.store import pace, queries, stamps
 from rpat_tui.store.measured import IMPORTED
-from rpat_tui.store.pending import Pending, pending
 from rpat_tui.store.rows import Measurement
 from rpat_tui.table import CHECKPOINTS, SPREADS, TOLERANCE, Row, Table
 from rpat_tui.uncollected import uncollected
 
 if TYPE_CHECKING:
+    from rpat_tui.store.pending import Pending
     from rpat_tui.suites import Changes, Entry, Suite
 
 LAYOUTS = {"long": (), "paper": ("dataset",)}
@@ -36,8 +35,7 @@ _UNPROVEN = f"{IMPORTED}, which proves no cell of the suite"
 _ACTIVE = ("starting", "running", "pausing")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Ask(NamedTuple):
     """What `rpat table` was asked, but for the format; a field is an option of the same name."""
 
     dataset: str = ""
@@ -74,6 +72,8 @@ class Ask:
         if self.select and self.checkpoint == "final":
             raise ConfigError("--select chooses the best weights; leave --checkpoint final out")
         if self.select:
+            from rpat_tui import selection
+
             selection.rule(self.select)
         if not self.tolerance > 0:
             raise ConfigError(f"--tolerance is {self.tolerance:g}; write percent points above 0")
@@ -98,25 +98,24 @@ class Ask:
     def command(self) -> str:
         """Return the command that makes the same table."""
         words = ["rpat", "table"]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value == field.default:
+        for name, value in self._asdict().items():
+            if value == self._field_defaults[name]:
                 continue
             if value is True:
-                words.append(f"--{field.name}")
+                words.append(f"--{name}")
             elif isinstance(value, tuple):
-                words += [word for item in value for word in (f"--{field.name}", str(item))]
+                words += [word for item in value for word in (f"--{name}", str(item))]
             elif isinstance(value, float):
-                words += [f"--{field.name}", f"{value:g}"]
+                words += [f"--{name}", f"{value:g}"]
             else:
-                words += [f"--{field.name}", str(value)]
+                words += [f"--{name}", str(value)]
         return shlex.join(words)
 
 
 def asked(command: str) -> Ask:
     """Read a command that `Ask.command` wrote; raises `ConfigError` for any other."""
     words = shlex.split(command)[2:]
-    known = {field.name: field.default for field in fields(Ask)}
+    known = Ask._field_defaults
     values: dict[str, object] = {}
     while words:
         name = words.pop(0).removeprefix("--")
@@ -190,6 +189,8 @@ def _of_everything(db: sqlite3.Connection | None, ask: Ask, stamp: bool) -> tupl
         kept = list(made.rows), seeds_of(measured) if ask.test else {}
     rows, values = kept
     if lacking := {row.group for row in rows if None in row.cells}:
+        from rpat_tui.store.pending import pending
+
         waiting = pending(db, dataset=ask.dataset, norm=ask.norm, model=ask.model)
         rows = _with_open(db, rows, [p for p in waiting if p.subject.group in lacking])
     return replace(shape, rows=tuple(rows)), values
@@ -204,6 +205,7 @@ def _of_suite(
     """Return a suite's table, its rows in its order, filled or not, and the values behind it."""
     from rpat.recipes import label
     from rpat_tui import compose
+    from rpat_tui.store.pending import pending
     from rpat_tui.suites import Changes, entries, load
 
     suite = load(ask.suite)
@@ -286,6 +288,8 @@ def _hole(entry: Entry, checkpoint: str, ask: Ask, known: Sequence[Row]) -> Row:
     sources = [r.source for r in known if (r.dataset, r.norm, r.model) == place]
     found = None
     if ask.paper and config.data.source != "embedded":
+        from rpat import published
+
         found = published.find(*place, label(config), rpat, config.data.cutmix)
         values = found.measures(checkpoint).values() if found else ()
         found = found if any(value is not None for value in values) else None

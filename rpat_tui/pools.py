@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rpat import published
 from rpat_tui import compare
 from rpat_tui.compare import Seeds
 from rpat_tui.store import measured, pooled, queries, stamps
@@ -27,6 +26,9 @@ from rpat_tui.store.pooled import Look, Member, Pooled
 from rpat_tui.store.rows import Measurement
 from rpat_tui.table import CHECKPOINTS, Cell, Row, printed
 from rpat_tui.variants import Key, digest, pair, place_of, places, variants
+
+if TYPE_CHECKING:
+    from rpat.published import Published
 
 _cell: Callable[[tuple[Any, ...]], Cell] = partial(tuple.__new__, Cell)
 """A cell of three values, in half the time: there are thousands."""
@@ -84,7 +86,7 @@ def rows(
         out = pooled.out_of_date(db)
         if len(out) > MOST:
             return None
-        reading = _Reading(robust, compare.answers_of(published.rows()) if paper else {})
+        reading = _Reading(robust, compare.answers_of(compare.printed_rows()) if paper else {})
         for kind in kinds:
             chosen = measured.chosen(select) if kind == "best" else ""
             found = pooled.read(db, asked[kind], robust, filters, seeds=seeds)
@@ -142,7 +144,7 @@ def _of_lex(
     pools = {key[:2]: pool for key, pool in compare.pooled(found).items()}
     if pools.keys() != names.keys():
         return None
-    answers = compare.answers_of(published.rows()) if paper else {}
+    answers = compare.answers_of(compare.printed_rows()) if paper else {}
     sets: dict[Look, list[tuple[int, str, str, Row]]] = {}
     for key, pool in pools.items():
         *look, place, variant, half, runs, sources = names[key]
@@ -165,7 +167,7 @@ def _of_lex(
 class _Reading:
     """Kept rows, and those that are worked out, as they come."""
 
-    def __init__(self, robust: str, answers: Mapping[object, published.Published]) -> None:
+    def __init__(self, robust: str, answers: Mapping[object, Published]) -> None:
         self.robust, self.answers = robust, answers
         self.sets: dict[Look, _Set] = {}
         self.seeds: dict[tuple[str, str, str], Any] = {}

@@ -7,7 +7,7 @@ table may ask for another rule at any time, since each epoch's numbers are store
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
@@ -16,8 +16,7 @@ Epoch = Mapping[str, float]
 """`clean` and `pgd` in percent on the selection split, and `epoch`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """A rule: the split it looks at, what it maximises, and a tolerance in points."""
 
     name: str

@@ -9,9 +9,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from rpat.published import Published
-
 if TYPE_CHECKING:
+    from rpat.published import Published
     from rpat_tui.statistics import Test
 
 MEASURES = ("clean", "pgd20", "aa", "mean", "nrr")

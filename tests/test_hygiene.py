@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -10,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from rpat.recipes import recipe
+from rpat_tui import pools
 from rpat_tui.home import Home
 from rpat_tui.store import db as database
 from rpat_tui.store import index
+from tests.console.test_measurements import evaluate
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {
@@ -111,6 +115,62 @@ def test_a_command_that_reads_imports_nothing_that_computes(home: Home, words: l
 )
 def test_json_needs_no_terminal_library(home: Home, words: list[str]) -> None:
     assert "rich" not in tops(modules(COMMAND.format(words=words)))
+
+
+SELDOM = {
+    "csv", "email", "fractions", "importlib.metadata", "platformdirs", "random", "secrets",
+    "socket", "statistics", "tomllib", "urllib.request",
+    "rpat.jobs", "rpat.published", "rpat.recipes", "rpat_tui.estimate", "rpat_tui.exports._origin",
+    "rpat_tui.launch.anew", "rpat_tui.launch.card", "rpat_tui.launch.frozen",
+    "rpat_tui.launch.settle", "rpat_tui.launch.slurm.side", "rpat_tui.launch.worker",
+    "rpat_tui.linter", "rpat_tui.store.index", "rpat_tui.store.ingest", "rpat_tui.store.pending",
+}  # fmt: skip
+"""What is imported where it is needed: each cost a reading command one to twenty milliseconds."""
+
+
+@pytest.fixture
+def measured(home: Home) -> Home:
+    """The home once its run is done and measured, and the rows of tables are kept."""
+    with database.opened(home) as db:
+        db.execute("update runs set state = 'done', epoch = epochs")
+        for attack in ("pgd", "aa"):
+            evaluate(db, 1, "online", 80.0, attack=attack, epsilon=8 / 255)
+        assert pools.keep(db)
+    return home
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["table", "--json"], ["list", "--json"], ["show", "r1", "--json"]],
+    ids=" ".join,
+)
+def test_a_usual_look_imports_nothing_that_is_seldom_needed(
+    measured: Home, words: list[str]
+) -> None:
+    assert not modules(COMMAND.format(words=words)) & SELDOM
+
+
+def test_what_is_seldom_needed_can_be_imported() -> None:
+    missing = [name for name in SELDOM if importlib.util.find_spec(name) is None]
+    assert not missing, "a module that is gone proves nothing"
+
+
+def test_the_window_opens_without_what_acts_on_runs() -> None:
+    found = modules("import rpat_tui.app, rpat_tui.screens.runs")
+    assert not found & {
+        "rpat_tui.keeping.trash", "rpat_tui.launch.control", "rpat_tui.launch.worker",
+        "rpat_tui.linter", "rpat_tui.replay", "urllib.request",
+    }  # fmt: skip
+
+
+def test_the_window_takes_numpy_without_its_threads_and_passes_nothing_on() -> None:
+    code = (
+        "import os, sys; from rpat_tui.cli import tui; before = dict(os.environ); "
+        "tui._import_numpy(); assert 'numpy' in sys.modules and os.environ == before; "
+        "assert len(os.listdir('/proc/self/task')) == 1"
+    )
+    own = {name: text for name, text in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    subprocess.run([sys.executable, "-c", code], env=own, check=True)
 
 
 @pytest.mark.parametrize(

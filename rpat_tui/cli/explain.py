@@ -41,8 +41,9 @@ def explain(
     every change of its state.
     """
     from rpat_tui.launch import inquest
-    from rpat_tui.launch.card import ENDED_BADLY, card
+    from rpat_tui.launch.card import card
     from rpat_tui.store import queries
+    from rpat_tui.store.queue import ENDED_BADLY
 
     told = []
     with looking(home, None, runs) as (place, db):

@@ -6,6 +6,7 @@ of them is in `registry`, which the tests write and compare with the commands th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
 from typing import Any
@@ -74,6 +75,10 @@ def commands_of(module: str, only: str = "") -> dict[str, Command]:
             for info in part.registered_commands
             if only == (info.name or getattr(info.callback, "__name__", "").replace("_", "-"))
         ]
+    for info in part.registered_commands:
+        assert info.callback is not None
+        # Typer evaluates the text of each annotation four times, unless it is none any more.
+        info.callback.__annotations__ = inspect.get_annotations(info.callback, eval_str=True)
     return dict(typer.main.get_group(part).commands)
 
 

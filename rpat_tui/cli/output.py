@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import sys
 import time
@@ -104,7 +105,7 @@ def print_json(value: Any) -> None:
     """Print a value as JSON; JSON itself escapes only some of what a terminal obeys."""
     text = indented(value, ascii_only=False)
     if not text.isascii():
-        text = CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        text = re.sub(CONTROL, lambda found: f"\\u{ord(found[0]):04x}", text)
     sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 

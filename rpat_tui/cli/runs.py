@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv as csv_format
 import sys
 import time
 from pathlib import Path
@@ -32,7 +31,11 @@ from rpat_tui.cli.output import (
 from rpat_tui.glyphs import printable
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from rpat.rundir import RunDir
+    from rpat_tui.home import Home
+    from rpat_tui.launch.card import Card
 
 Run = Annotated[str, typer.Argument(help="Id (r0001) or name.")]
 
@@ -169,10 +172,7 @@ def show(
     from rpat_tui.cli.origins import print_patch, print_provenance
     from rpat_tui.keeping import prune
     from rpat_tui.keeping.labels import written
-    from rpat_tui.launch import inquest
-    from rpat_tui.launch.anew import provenance_of
-    from rpat_tui.launch.card import ENDED_BADLY, card
-    from rpat_tui.launch.differences import attempts, between_attempts
+    from rpat_tui.launch.origin import provenance_of
     from rpat_tui.launch.slurm import report
     from rpat_tui.store import queries
 
@@ -194,12 +194,16 @@ def show(
             "studies": queries.studies(db, [n]),
             "jobs": [queries.public(r) for r in queries.runs(db, numbers=queries.jobs_of(db, [n]))],
             "config": queries.config_of(db, n),
-            "card": card(inquest.facts(where, db, row)) if row["state"] in ENDED_BADLY else None,
+            "card": _card(where, db, row),
             "cluster": report.job(db, n),
         }
         facts["pruned"] = prune.pruned(where, n)
         facts["left_out"] = written(where, n).get("bundle", {}).get("left_out", [])
-        ran = attempts(db, n) if provenance else []
+        ran = []
+        if provenance:
+            from rpat_tui.launch.differences import attempts, between_attempts
+
+            ran = attempts(db, n)
     facts["provenance"] = provenance_of(where, row["id"])
     if diff_code:
         print_patch(row["id"], facts["provenance"])
@@ -222,6 +226,18 @@ def show(
         print_json({**queries.public(row), **{key: facts[key] for key in order}})
         return
     _print_run(row, facts, folder.path)
+
+
+def _card(home: Home, db: sqlite3.Connection, row: dict[str, Any]) -> Card | None:
+    """Return why a run has ended badly; None where it has not."""
+    from rpat_tui.store.queue import ENDED_BADLY
+
+    if row["state"] not in ENDED_BADLY:
+        return None
+    from rpat_tui.launch import inquest
+    from rpat_tui.launch.card import card
+
+    return card(inquest.facts(home, db, row))
 
 
 def _print_run(row: dict[str, Any], facts: dict[str, Any], folder: Path) -> None:
@@ -373,6 +389,8 @@ def metrics(
     if json:
         print_json(points)
     elif csv:
+        import csv as csv_format
+
         writer = csv_format.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["name", "epoch", "step", "value"])
         writer.writerows([[p["name"], p["epoch"], p["step"], p["value"]] for p in points])
@@ -407,6 +425,8 @@ def _print_samples(
         print_json(rows)
         return
     if csv:
+        import csv as csv_format
+
         writer = csv_format.writer(sys.stdout, lineterminator="\n")
         writer.writerow(["name", "device", "t", "value", "peak"])
         writer.writerows([list(row.values()) for row in rows])

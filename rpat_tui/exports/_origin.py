@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rpat_tui.table import Table
 
-_ASKED = re.compile(r"made by `(rpat table[^`]*)`(?:; provenance sha256:([0-9a-f]{64}))?")
+_ASKED = r"made by `(rpat table[^`]*)`(?:; provenance sha256:([0-9a-f]{64}))?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def origin(table: Table) -> str:
 
 def origins(text: str) -> list[tuple[int, int, str, str]]:
     """Return each such line of a file: where it begins and ends, the command, the digest."""
-    return [(m.start(), m.end(), m[1], m[2] or "") for m in _ASKED.finditer(text)]
+    return [(m.start(), m.end(), m[1], m[2] or "") for m in re.finditer(_ASKED, text)]
 
 
 def parts(text: str) -> list[tuple[str, str, str]]:

@@ -6,14 +6,16 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from json.encoder import encode_basestring_ascii as _string
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rpat.errors import ConfigError
-from rpat.published import Published
 from rpat_tui.compare import verdict
-from rpat_tui.exports._origin import Exported
 from rpat_tui.indented import indented
 from rpat_tui.table import MEASURES, Cell, Row, Table, printed
+
+if TYPE_CHECKING:
+    from rpat.published import Published
+    from rpat_tui.exports._origin import Exported
 
 _KEYS = ("dataset", "source", "norm", "model", "method", "rpat", "checkpoint", "robust", "n")
 
@@ -30,6 +32,8 @@ def write(table: Table, out: TextIO) -> None:
 
 def read(text: str) -> list[Exported]:
     """Return the table of a file that `write` wrote."""
+    from rpat_tui.exports._origin import Exported
+
     try:
         rows = json.loads(text)
         origins = [row.get("provenance") for row in rows]

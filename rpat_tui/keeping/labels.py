@@ -16,7 +16,7 @@ from rpat_tui.home import Home
 from rpat_tui.store import carry
 from rpat_tui.store.belonging import bump
 from rpat_tui.store.db import transaction
-from rpat_tui.store.index import META
+from rpat_tui.store.meta import META
 from rpat_tui.store.queue import OPEN, name_of
 
 

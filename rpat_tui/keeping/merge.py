@@ -25,8 +25,9 @@ from rpat_tui.keeping.unpack import unpack
 from rpat_tui.store import carry, findings, queries
 from rpat_tui.store.belonging import bump
 from rpat_tui.store.db import transaction
-from rpat_tui.store.index import META, admit, highest, run_numbers, settle_in
+from rpat_tui.store.index import admit, highest, run_numbers, settle_in
 from rpat_tui.store.ingest import ingest
+from rpat_tui.store.meta import META
 from rpat_tui.store.queue import OPEN, name_of
 
 NEW, UPDATED, SAME, SKIPPED = "new", "updated", "same", "skipped"

@@ -10,9 +10,10 @@ from typing import Any
 
 from rpat.config import RunConfig
 from rpat.errors import ConfigError
-from rpat.rundir import RunDir, newest_code, read_json, write_json
+from rpat.rundir import RunDir, newest_code, write_json
 from rpat_tui.home import Home
 from rpat_tui.launch import frozen
+from rpat_tui.launch.origin import provenance_of as provenance_of
 from rpat_tui.store import queries, queue
 from rpat_tui.store.index import Wish, enqueue
 
@@ -75,14 +76,6 @@ def _provenance(home: Home, row: dict[str, Any], code: str, command: str) -> dic
             f"--code frozen: the code that {row['id']} was queued with is not kept; use --code now"
         )
     return now | {key: old[key] for key in CODE if key in old}
-
-
-def provenance_of(home: Home, name: str) -> dict[str, Any]:
-    """Return where a run comes from; empty where that was not kept."""
-    try:
-        return read_json(RunDir(home.runs / name).provenance)
-    except (OSError, ValueError):
-        return {}
 
 
 def to_present_code(home: Home, db: sqlite3.Connection, n: int) -> str:

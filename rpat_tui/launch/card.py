@@ -11,8 +11,6 @@ from typing import Any
 
 from rpat_tui.launch.causes import CAUSES
 
-ENDED_BADLY = ("failed", "lost", "stopped")
-
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -11,7 +11,7 @@ from typing import Any
 from rpat.knobs import show
 from rpat.rundir import newest_code
 from rpat_tui.home import Home
-from rpat_tui.launch.anew import provenance_of
+from rpat_tui.launch.origin import provenance_of
 from rpat_tui.store import queries
 
 Pair = tuple[Any, Any]

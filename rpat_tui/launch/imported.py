@@ -26,7 +26,7 @@ from rpat.rundir import RunDir
 from rpat_tui import textlogs
 from rpat_tui.home import Home
 from rpat_tui.launch import frozen
-from rpat_tui.launch.reconcile import settle
+from rpat_tui.launch.settle import settle
 from rpat_tui.store import index, queries
 from rpat_tui.textlogs import Found, Result
 

@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -74,6 +73,8 @@ def _send(row: dict[str, Any], command: str, url: str, say: Say) -> None:
     if url and not url.startswith(("http://", "https://")):
         say(f"notify_webhook: {url} is no http address")
     elif url:
+        import urllib.request  # for the few who have such an address
+
         body = json.dumps({"text": text, **row}).encode()
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         try:

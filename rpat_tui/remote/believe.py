@@ -11,7 +11,7 @@ from typing import Any
 
 from rpat.rundir import RunDir, read_json
 from rpat_tui.store import marks
-from rpat_tui.store.index import META
+from rpat_tui.store.meta import META
 from rpat_tui.store.queue import MOVES
 
 Json = dict[str, Any]

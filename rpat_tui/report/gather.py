@@ -13,9 +13,9 @@ from rpat.recipes import recipe, reported_network
 from rpat_tui.compare import summarise
 from rpat_tui.home import Home
 from rpat_tui.launch import inquest
-from rpat_tui.launch.anew import provenance_of
 from rpat_tui.launch.differences import attempts, flat, unequal
 from rpat_tui.launch.inquest import Move
+from rpat_tui.launch.origin import provenance_of
 from rpat_tui.store import queries
 from rpat_tui.table import Table
 

@@ -7,9 +7,10 @@ import sqlite3
 from rich.text import Text
 
 from rpat_tui.home import Home
-from rpat_tui.launch.card import ENDED_BADLY, card
+from rpat_tui.launch.card import card
 from rpat_tui.launch.inquest import facts
 from rpat_tui.store import queries
+from rpat_tui.store.queue import ENDED_BADLY
 
 
 def failure_text(home: Home, db: sqlite3.Connection, n: int) -> Text | None:

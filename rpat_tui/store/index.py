@@ -24,22 +24,11 @@ from rpat_tui.store import carry, submissions
 from rpat_tui.store.belonging import bump, fact
 from rpat_tui.store.db import transaction
 from rpat_tui.store.memory import GPUS
+from rpat_tui.store.meta import META
 from rpat_tui.store.queue import OPEN, name_of, place_of
 
 Task = RunConfig | Job
 """What a run directory can hold: a training run, an evaluation or a study."""
-
-META: dict[str, Any] = {
-    "name": "",
-    "tags": [],
-    "note": "",
-    "archived": False,
-    "sweep": "",
-    "dependencies": [],
-    "imported": "",
-    "launcher": "",
-    "resources": {},
-}
 
 
 @dataclass(frozen=True, slots=True)

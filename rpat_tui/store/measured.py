@@ -12,10 +12,9 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from rpat_tui import selection
 from rpat_tui.selection import Rule
@@ -41,8 +40,7 @@ AT_ONCE = 50
 """Runs whose numbers are kept in one transaction."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Report:
+class _Report(NamedTuple):
     """What is reported of a run: `asked` is a checkpoint, or a rule's name without `@test`."""
 
     run: int
@@ -451,7 +449,7 @@ def _selected(
                 continue
             report, steps = known
             why = () if steps is None else (_not_kept(run["id"], best, steps),)
-            yield replace(report, asked=_asked(rule), marks=(*report.marks, *why))
+            yield report._replace(asked=_asked(rule), marks=(*report.marks, *why))
         if fronts is not None:
             for split in numbers:
                 fronts += _front(run["n"], split, numbers[split], of_epoch)
@@ -471,7 +469,7 @@ def _at_epoch(
     if found := kept.get(epoch):
         known = _report(run["n"], "", _of_the_run(found))
         marks = tuple(m for m in known.marks if not m.startswith("best selected"))
-        return replace(known, marks=marks), None
+        return known._replace(marks=marks), None
     if epoch not in tested:
         return None
     clean, pgd = tested[epoch]["clean"], tested[epoch]["pgd"]

@@ -1,6 +1,6 @@
 """The rows of tables as they are kept: read and written here, made in `rpat_tui.pools`."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: a NamedTuple compiles the text of each annotation.
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -6,15 +6,16 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rpat.errors import ConfigError
-from rpat_tui.estimate import Load, Workload
 from rpat_tui.store import spans
 from rpat_tui.store.belonging import fact
-from rpat_tui.store.filters import compile_filter
 from rpat_tui.store.measured import measurements as measurements
 from rpat_tui.store.queue import BLOCKED, DUE, FINAL, OPEN, ORDER, name_of
+
+if TYPE_CHECKING:
+    from rpat_tui.estimate import Workload
 
 Json = dict[str, Any]
 
@@ -58,8 +59,13 @@ def runs(
 
     `kind` is "" for all kinds.
     """
-    clause, values = compile_filter(where)
-    conditions, bound = [f"({clause})"], list(values)
+    clause = "1"
+    bound: list[Any] = []
+    if where.strip():
+        from rpat_tui.store.filters import compile_filter
+
+        clause, bound = compile_filter(where)
+    conditions = [f"({clause})"]
     if numbers is not None:
         conditions.append(f"r.n in ({', '.join('?' for _ in numbers)})")
         bound += numbers
@@ -517,6 +523,8 @@ def obstacles(db: sqlite3.Connection) -> dict[int, str]:
 
 def workload(db: sqlite3.Connection, slots: int = 1) -> Workload:
     """Return what is open, in the order in which it starts, with the paces that are known."""
+    from rpat_tui.estimate import Load, Workload
+
     rows = _rows(
         db,
         "select n, state, kind, model, dataset, method, rpat, epochs, epoch, step, steps, held, "

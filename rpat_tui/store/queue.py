@@ -12,11 +12,13 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rpat.errors import StoreError
-from rpat.identity import Identity
 from rpat_tui.store.belonging import bump
+
+if TYPE_CHECKING:
+    from rpat.identity import Identity
 
 ALL = "*"
 """The place of a hold on everything."""
@@ -47,6 +49,9 @@ OPEN = ("starting", "running", "pausing", "lost")
 
 FINAL = ("done", "failed", "stopped")
 """Nothing happens any more unless a person asks."""
+
+ENDED_BADLY = ("failed", "lost", "stopped")
+"""A person wants to know why."""
 
 BLOCKED = (
     "(state = 'queued' and exists (select 1 from dependencies d "

@@ -1,9 +1,8 @@
 """The values that travel between the store, the statistics, the exports and the screens."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: a NamedTuple compiles the text of each annotation.
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -38,8 +37,7 @@ class Measurement(NamedTuple):
     marks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(NamedTuple):
     """A number of a run, or the mean of `n` of them with its sample standard deviation."""
 
     value: float
@@ -47,13 +45,16 @@ class Stat:
     n: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+_NO_VALUES: Mapping[str, Stat] = MappingProxyType({})
+
+
+class Line(NamedTuple):
     """One line of a list of runs: a run, or runs that differ only in the seed, folded.
 
     `key` names it: the run's number, or the smallest of the runs' numbers, negative. What runs of
     a group do not share is empty; its state is the one that wants most attention, its epoch the
     slowest run's. `open` says that the lines of its runs follow; those are `inside`.
+    A tuple, since a list may have thousands; give its values by name.
     """
 
     key: int
@@ -90,7 +91,7 @@ class Line:
     group: tuple[str, str] = ("", "")
     open: bool = False
     inside: bool = False
-    values: Mapping[str, Stat] = field(default_factory=dict)
+    values: Mapping[str, Stat] = _NO_VALUES
 
     @property
     def folds(self) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
+import pickle
 
 import pytest
 from hypothesis import assume, given, settings
@@ -181,6 +183,32 @@ def test_a_config_cannot_be_changed_in_place(config):
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.seed = 3
     assert hash(config) == hash(RunConfig.from_dict(config.to_dict()))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del config.seed
+    assert config.seed == RunConfig.from_dict(config.to_dict()).seed
+
+
+@settings(max_examples=60)
+@given(config=configs())
+def test_a_copy_of_a_config_equals_it_and_one_with_a_change_does_not(config):
+    for again in (copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert again == config
+        assert hash(again) == hash(config)
+        assert repr(again) == repr(config)
+    other = dataclasses.replace(config, seed=(config.seed + 1) % 2**31)
+    assert other != config
+    assert other.group() == config.group()
+    assert f"seed={other.seed}" in repr(other)
+
+
+def test_a_section_is_checked_however_it_is_made():
+    with pytest.raises(ConfigError, match="seed is -1; it must be at least 0"):
+        dataclasses.replace(recipe("trades"), seed=-1)
+    with pytest.raises(TypeError, match="RunConfig needs 'method'"):
+        RunConfig()
+    with pytest.raises(TypeError, match="OptimConfig has no field 'rate'"):
+        OptimConfig(rate=0.1)
+    assert DataConfig() != ModelConfig()
 
 
 # ------------------------------------------------------------- identity

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
@@ -45,7 +44,7 @@ def line(n: int, **changes: Any) -> Line:
         dataset="cifar10", model="resnet18", seeds=(n % 3,), epoch=120, epochs=120, values=values,
         created=1.7e9,
     )  # fmt: skip
-    return replace(made, **changes)
+    return made._replace(**changes)
 
 
 class Many:
@@ -83,7 +82,7 @@ class Many:
 
     def change(self, n: int, **changes: Any) -> None:
         """Let a run look different from the next tick on."""
-        self.changed[n] = replace(self.changed.get(n) or line(n), **changes)
+        self.changed[n] = (self.changed.get(n) or line(n))._replace(**changes)
         self.new = True
 
     def insert(self, *keys: int) -> None:

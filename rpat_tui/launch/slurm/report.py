@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 from rpat_tui.home import settings
-from rpat_tui.launch.slurm.side import silence
 from rpat_tui.store import submissions
 
 
@@ -26,6 +25,8 @@ def job(db: sqlite3.Connection, n: int) -> dict[str, Any] | None:
 
 def lines(db: sqlite3.Connection, n: int) -> list[str]:
     """Return where the cluster stands with a run, the strongest first."""
+    from rpat_tui.launch.slurm.side import silence
+
     found = []
     if quiet := silence(db):
         minutes = (time.time() - quiet["since"]) / 60
