@@ -7,7 +7,7 @@
     <home>/trash          deleted runs, until it is emptied
     <home>/remotes        what is known of other machines' homes; together: this one and those
 
-Standard library only.
+Standard library and platformdirs only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 
 from rpat.errors import StoreError
 from rpat.rundir import new_uid, read_json, write_json
-from rpat_tui import folders
 from rpat_tui.settings import config_files as config_files
 from rpat_tui.settings import settings as settings
 
@@ -80,7 +79,10 @@ class Home:
         """The index; beside the runs, or in a local folder when the home is on a network."""
         if not is_network(file_system(self.path)):
             return self.path / "rpat.db"
-        return folders.state() / f"{read_json(self.identity)['uid']}.db"
+        import platformdirs
+
+        uid = read_json(self.identity)["uid"]
+        return Path(platformdirs.user_state_dir("rpat")) / f"{uid}.db"
 
     def exists(self) -> bool:
         """Return whether a home has been made here."""

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
 from rpat.rundir import read_json, write_json
-from rpat_tui import folders
 from rpat_tui.home import Home, find_home
 
 T = TypeVar("T")
@@ -47,11 +46,13 @@ class Remembered:
         own = self.home.path / NAME
         if os.access(self.home.path, os.W_OK):
             return own
+        import platformdirs
+
         try:
             uid = str(read_json(self.home.identity)["uid"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        elsewhere = folders.state() / f"window-{uid}.json"
+        elsewhere = Path(platformdirs.user_state_dir("rpat")) / f"window-{uid}.json"
         return elsewhere if elsewhere.exists() or not own.exists() else _copied(own, elsewhere)
 
     def _read(self, path: Path) -> dict[str, dict[str, Any]]:

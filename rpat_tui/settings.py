@@ -3,7 +3,7 @@
 The user's file (`~/.config/rpat/config.toml`), then the project's (`rpat.toml`), then the
 environment, then options of the command. `tui.theme` stands in the table `[tui]` of a file. The
 table `[keys]` remaps keys and is judged by `screens/keymap.py`, `[remote.NAME]` is a machine and
-is judged by `remote/places.py`. Standard library only.
+is judged by `remote/places.py`. Standard library and platformdirs only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,6 @@ from typing import Any, NamedTuple
 from rpat.errors import ConfigError, StoreError
 from rpat.knobs import unknown
 from rpat.rundir import replace
-from rpat_tui import folders
 
 
 class Setting(NamedTuple):
@@ -222,27 +222,34 @@ TABLES = ("tui", "keys", "launcher", "launcher.slurm")
 """Settings that stand in a table of a file."""
 
 
+def config_folder() -> Path:
+    """Return the user's folder for settings and themes."""
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("rpat"))
+
+
 def config_files() -> list[Path]:
     """Return the settings files that are read, the stronger ones last."""
-    return [folders.config() / "config.toml", Path("rpat.toml")]
+    return [config_folder() / "config.toml", Path("rpat.toml")]
 
 
 def settings(**flags: str | None) -> dict[str, Value]:
     """Return every setting with its origin: default, files, environment, then flags."""
-    written: dict[str, tuple[str, str]] = {}
+    found = {s.name: Value(s.name, s.default, "default", s.help) for s in SETTINGS}
     for file in config_files():
         for name, raw in flat(read_toml(file), file).items():
-            written[name] = (str(raw), str(file))
-    found = {}
+            found[name] = Value(name, str(raw), str(file), found[name].help)
     for s in SETTINGS:
-        text, origin = written.get(s.name, (s.default, "default"))
-        if named := os.environ.get(s.env):
-            text, origin = named, s.env
-        if (flag := flags.get(s.name)) is not None:
-            text, origin = flag, "command line"
-        found[s.name] = Value(s.name, _read(s, text, origin), origin, s.help)
+        if os.environ.get(s.env):
+            found[s.name] = Value(s.name, os.environ[s.env], s.env, s.help)
+        if flags.get(s.name) is not None:
+            found[s.name] = Value(s.name, flags[s.name], "command line", s.help)
+    for s in SETTINGS:
+        value = found[s.name]
+        found[s.name] = Value(s.name, _read(s, value.value, value.origin), value.origin, s.help)
     if not found["home"].value:
-        found["home"] = Value("home", str(folders.data()), "default", found["home"].help)
+        found["home"] = Value("home", default_home(), "default", found["home"].help)
     return found
 
 
@@ -255,19 +262,23 @@ def _read(setting: Setting, text: str, origin: str) -> Any:
         ) from None
 
 
+def default_home() -> str:
+    """Return the platform's folder for user data."""
+    import platformdirs
+
+    return platformdirs.user_data_dir("rpat")
+
+
 # ----------------------------------------------------------------- files
 
 
 def read_toml(file: Path) -> dict[str, Any]:
     """Return what a settings file says, nothing where there is none; raises `ConfigError`."""
     try:
-        text = file.read_text("utf-8")
-        import tomllib  # where there is no file, as is usual, it is not needed
-
-        return tomllib.loads(text)
+        return tomllib.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:  # neither UTF-8 nor TOML
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"settings file {file} cannot be read: {error}") from error
 
 
@@ -312,8 +323,6 @@ def write(file: Path, name: str, text: str | None) -> None:
     Raises `ConfigError` for a value that the setting does not take, `StoreError` where the file
     cannot be written.
     """
-    import tomllib
-
     if text is not None:
         _read(setting(name), text, "you")
     flat(before := read_toml(file), file)
@@ -343,8 +352,8 @@ def _toml(text: str) -> tuple[str, Any]:
     return json.dumps(text, ensure_ascii=False), text
 
 
-_HEADER = r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$"
-_ASSIGNED = r"""\s*([A-Za-z0-9_.\-"' ]+?)\s*="""
+_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
+_ASSIGNED = re.compile(r"""\s*([A-Za-z0-9_.\-"' ]+?)\s*=""")
 
 
 def _edited(lines: list[str], name: str, text: str | None) -> list[str]:
@@ -354,12 +363,10 @@ def _edited(lines: list[str], name: str, text: str | None) -> list[str]:
     for i, line in enumerate(lines):
         if line.lstrip().startswith("["):
             root_end = i if root_end is None else root_end
-            found = re.match(_HEADER, line)
+            found = _HEADER.match(line)
             place = _bare(found[1]) if found else "?"
             header = i if place == table and header is None else header
-        elif (found := re.match(_ASSIGNED, line)) and f"{place}.{_bare(found[1])}".lstrip(
-            "."
-        ) == name:
+        elif (found := _ASSIGNED.match(line)) and f"{place}.{_bare(found[1])}".lstrip(".") == name:
             new = [] if text is None else [f"{line[: found.end()]} {_toml(text)[0]}"]
             return [*lines[:i], *new, *lines[i + 1 :]]
     if text is None:

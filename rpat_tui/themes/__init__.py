@@ -22,8 +22,7 @@ from typing import Any
 
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
-from rpat_tui import folders
-from rpat_tui.settings import read_toml
+from rpat_tui.settings import config_folder, read_toml
 
 BUILT_IN = ("dark", "light", "high-contrast", "colour-blind", "16-colour", "mono")
 MONO, SIXTEEN = "mono", "16-colour"
@@ -61,7 +60,7 @@ class Theme:
 
 def folder() -> Path:
     """Return where the user's themes are."""
-    return folders.config() / "themes"
+    return config_folder() / "themes"
 
 
 def file_of(name: str) -> Path | None:

@@ -10,12 +10,12 @@ import time
 import traceback
 from pathlib import Path
 
-from rpat_tui import folders
-
 
 def write_report(error: BaseException | None) -> Path | None:
     """Write where and why the window failed; None where no folder takes the file."""
     from importlib.metadata import version
+
+    import platformdirs
 
     lines = [
         f"rpat {version('rpat')}, Python {platform.python_version()}, textual "
@@ -25,7 +25,7 @@ def write_report(error: BaseException | None) -> Path | None:
     if error is not None:
         lines += traceback.format_exception(error)
     name = time.strftime("tui-failed-%Y%m%d-%H%M%S.txt")
-    for folder in (folders.state(), Path(tempfile.gettempdir())):
+    for folder in (Path(platformdirs.user_state_dir("rpat")), Path(tempfile.gettempdir())):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / name
