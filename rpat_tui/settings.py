@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -236,18 +235,18 @@ def config_files() -> list[Path]:
 
 def settings(**flags: str | None) -> dict[str, Value]:
     """Return every setting with its origin: default, files, environment, then flags."""
-    found = {s.name: Value(s.name, s.default, "default", s.help) for s in SETTINGS}
+    written: dict[str, tuple[str, str]] = {}
     for file in config_files():
         for name, raw in flat(read_toml(file), file).items():
-            found[name] = Value(name, str(raw), str(file), found[name].help)
+            written[name] = (str(raw), str(file))
+    found = {}
     for s in SETTINGS:
-        if os.environ.get(s.env):
-            found[s.name] = Value(s.name, os.environ[s.env], s.env, s.help)
-        if flags.get(s.name) is not None:
-            found[s.name] = Value(s.name, flags[s.name], "command line", s.help)
-    for s in SETTINGS:
-        value = found[s.name]
-        found[s.name] = Value(s.name, _read(s, value.value, value.origin), value.origin, s.help)
+        text, origin = written.get(s.name, (s.default, "default"))
+        if named := os.environ.get(s.env):
+            text, origin = named, s.env
+        if (flag := flags.get(s.name)) is not None:
+            text, origin = flag, "command line"
+        found[s.name] = Value(s.name, _read(s, text, origin), origin, s.help)
     if not found["home"].value:
         found["home"] = Value("home", default_home(), "default", found["home"].help)
     return found
@@ -275,10 +274,13 @@ def default_home() -> str:
 def read_toml(file: Path) -> dict[str, Any]:
     """Return what a settings file says, nothing where there is none; raises `ConfigError`."""
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        text = file.read_text("utf-8")
+        import tomllib  # where there is no file, as is usual, it is not needed
+
+        return tomllib.loads(text)
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # neither UTF-8 nor TOML
         raise ConfigError(f"settings file {file} cannot be read: {error}") from error
 
 
@@ -323,6 +325,8 @@ def write(file: Path, name: str, text: str | None) -> None:
     Raises `ConfigError` for a value that the setting does not take, `StoreError` where the file
     cannot be written.
     """
+    import tomllib
+
     if text is not None:
         _read(setting(name), text, "you")
     flat(before := read_toml(file), file)
@@ -352,8 +356,8 @@ def _toml(text: str) -> tuple[str, Any]:
     return json.dumps(text, ensure_ascii=False), text
 
 
-_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
-_ASSIGNED = re.compile(r"""\s*([A-Za-z0-9_.\-"' ]+?)\s*=""")
+_HEADER = r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$"
+_ASSIGNED = r"""\s*([A-Za-z0-9_.\-"' ]+?)\s*="""
 
 
 def _edited(lines: list[str], name: str, text: str | None) -> list[str]:
@@ -363,10 +367,12 @@ def _edited(lines: list[str], name: str, text: str | None) -> list[str]:
     for i, line in enumerate(lines):
         if line.lstrip().startswith("["):
             root_end = i if root_end is None else root_end
-            found = _HEADER.match(line)
+            found = re.match(_HEADER, line)
             place = _bare(found[1]) if found else "?"
             header = i if place == table and header is None else header
-        elif (found := _ASSIGNED.match(line)) and f"{place}.{_bare(found[1])}".lstrip(".") == name:
+        elif (found := re.match(_ASSIGNED, line)) and f"{place}.{_bare(found[1])}".lstrip(
+            "."
+        ) == name:
             new = [] if text is None else [f"{line[: found.end()]} {_toml(text)[0]}"]
             return [*lines[:i], *new, *lines[i + 1 :]]
     if text is None:

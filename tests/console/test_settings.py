@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from rpat.errors import ConfigError
-from rpat_tui import folders, settings
+from rpat_tui import settings
 from rpat_tui.settings import SETTINGS, flat, write
 from tests.console.conftest import Rpat
 
@@ -238,18 +238,3 @@ def test_settings_and_themes_import_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_the_users_folders_lie_where_the_xdg_specification_puts_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for kind in ("CONFIG", "DATA", "STATE"):
-        monkeypatch.delenv(f"XDG_{kind}_HOME", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert folders.config() == tmp_path / ".config" / "rpat"
-    assert folders.data() == tmp_path / ".local" / "share" / "rpat"
-    assert folders.state() == tmp_path / ".local" / "state" / "rpat"
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
-    assert folders.state() == tmp_path / "elsewhere" / "rpat"
-    monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
-    assert folders.state() == tmp_path / ".local" / "state" / "rpat", "it does not count"
