@@ -118,7 +118,7 @@ def test_json_needs_no_terminal_library(home: Home, words: list[str]) -> None:
 
 
 SELDOM = {
-    "csv", "email", "fractions", "importlib.metadata", "random", "secrets",
+    "csv", "email", "fractions", "importlib.metadata", "secrets",
     "socket", "statistics", "tomllib", "urllib.request",
     "rpat.jobs", "rpat.published", "rpat.recipes", "rpat_tui.estimate", "rpat_tui.exports._origin",
     "rpat_tui.launch.anew", "rpat_tui.launch.card", "rpat_tui.launch.frozen",
