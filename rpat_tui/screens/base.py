@@ -136,13 +136,15 @@ class Page(Keyed, Screen[None]):
             return None
 
     async def unless_closed(self, work: Awaitable[T]) -> T | None:
-        """Wait for work on the panes of this screen, which ends with them."""
+        """Wait for work on the panes of this screen, which begins and ends with them."""
         try:
             return await work
         except NoMatches:
-            if self.app.is_running and self.is_attached:
+            if self.app.is_running and self.is_attached and self.is_mounted:
                 raise
-            return None  # the window is being closed, and its panes have gone first
+            # The window is being closed, and its panes have gone first. Or they are still to come:
+            # a screen is renewed once it has them.
+            return None
 
     # ----------------------------------------------------------------- sizes
 

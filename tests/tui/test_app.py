@@ -29,6 +29,7 @@ from rpat_tui.screens.detail import Detail
 from rpat_tui.screens.keys import Keys
 from rpat_tui.screens.modes import MODES, PLACES
 from rpat_tui.screens.pick import Pick
+from rpat_tui.screens.queue import QueueScreen
 from rpat_tui.screens.runs import METRICS, RunsScreen
 from rpat_tui.store import db as database
 from rpat_tui.store.queue import MOVES
@@ -74,6 +75,22 @@ def test_every_global_key_goes_to_its_screen(shared: Home, key: str, mode: str) 
         assert app.current_mode == ("queue" if key == "1" else "runs")
         await press(pilot, "grave_accent")
         assert app.current_mode == mode
+
+    driven(shared, drive)
+
+
+def test_a_look_at_a_screen_that_has_no_panes_yet_is_harmless(shared: Home) -> None:
+    """A slow machine may look between the key that opens a screen and the screen's panes."""
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        screen = QueueScreen()
+        shown = app.push_screen(screen)
+        assert app.screen is screen
+        assert not screen.is_mounted
+        await screen.told(screen.renew())
+        await shown
+        await rest(pilot)
+        assert len(screen.numbers) == screen.menu.option_count > 0
 
     driven(shared, drive)
 
