@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from rich.text import Text
 
-from rpat_tui import gaps
-from rpat_tui.compare import seeds, seeds_of, summarise, verdict
-from rpat_tui.contrast import against_base, measured_at
-from rpat_tui.exports._layout import TITLES, Line, lay_out, method_title, number
+from rpat_tui import gaps, pools
+from rpat_tui.compare import Reached, Seeds, verdict
+from rpat_tui.contrast import against_base
+from rpat_tui.exports._layout import TITLES, Line, lay_out, method_title, number, remedies
 from rpat_tui.glyphs import Glyphs
 from rpat_tui.home import Home
 from rpat_tui.sheet import chance, difference
 from rpat_tui.statistics import Test, method
+from rpat_tui.store import pace
+from rpat_tui.store.db import snapshot
 from rpat_tui.store.pending import Pending, pending
-from rpat_tui.store.rows import Measurement
-from rpat_tui.table import MEASURES, Row, Table
-from rpat_tui.widgets.papertable import Figure, TableLine
+from rpat_tui.table import CHECKPOINTS, MEASURES, Row, Table
+from rpat_tui.uncollected import uncollected
+from rpat_tui.widgets.papertable import Figure, Layout, TableLine
 
 _NAMES = {"aa": "AutoAttack", "pgd": "PGD-20"}
 ACTIVE = ("starting", "running", "pausing")
+MEASURED = ("clean", "pgd20", "aa")
+"""The measures of one run; the others follow from them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,35 +74,45 @@ class Answer:
     ask: Ask = Ask()
     table: Table = field(default_factory=Table)
     """With rows of open runs that have no numbers yet."""
-    measured: Mapping[str, Sequence[Measurement]] = field(default_factory=dict)
-    """By group and images."""
+    values: Seeds = field(default_factory=dict)
+    """What each run behind a row reached."""
     open: Mapping[int, tuple[Pending, ...]] = field(default_factory=dict)
     """By row."""
+    brings: Mapping[int, Collection[str]] = field(default_factory=dict)
+    """The measures that open runs and evaluations will fill, by their numbers."""
     tests: Mapping[tuple[str, str], Test] = field(default_factory=dict)
 
     def test(self, row: Row, measure: str) -> Test | None:
         """Return the test of a row with RPAT against the one without."""
         return self.tests.get((f"{row.group} {row.data} {row.checkpoint}", measure))
 
+    def runs(self, row: Row) -> list[tuple[str, Reached]]:
+        """Return the runs behind a row, by seed, each with what it reached."""
+        values = self.values.get((row.group, row.data, row.checkpoint), ())
+        return list(zip(row.runs, values, strict=bool(values)))
+
 
 def read(db: sqlite3.Connection, ask: Ask) -> Answer:
     """Read a table; in the reader's thread."""
-    measured = measured_at(db, ask.rule, **ask.filters)
     checkpoint = "final" if ask.rule == "final" else "best"
-    made = summarise(measured, robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
-    which = {key: value for key, value in ask.filters.items() if key != "method"}
-    waiting = [p for p in pending(db, **which) if ask.method in ("", p.subject.method)]
-    table, open_rows = gaps.with_open(made, waiting, checkpoint)
-    pools: dict[str, list[Measurement]] = defaultdict(list)
-    for item in measured:
-        pools[f"{item.group} {item.data}"].append(item)
-    return Answer(
-        ask=ask,
-        table=table,
-        measured=pools,
-        open=open_rows,
-        tests=against_base(table, seeds_of(measured)),
-    )
+    with uncollected(), snapshot(db):
+        rows, values = pools.everything(
+            db, **ask.filters, checkpoint=checkpoint,
+            select="" if ask.rule in CHECKPOINTS else ask.rule, robust=ask.robust,
+            paper=ask.paper, seeds=True, stamp=False,
+        )  # fmt: skip
+        which = {key: value for key, value in ask.filters.items() if key != "method"}
+        waiting = [p for p in pending(db, **which) if ask.method in ("", p.subject.method)]
+        made = Table(
+            rows=tuple(rows), robust=ask.robust, checkpoint=checkpoint, paper=ask.paper
+        )  # fmt: skip
+        table, open_rows = gaps.with_open(db, made, waiting, checkpoint)
+        ends = pace.endings(db, [p.n for p in waiting if not p.attacks])
+        return Answer(
+            ask=ask, table=table, values=values, open=open_rows,
+            brings={p.n: _brings(p.attacks or ends[p.n], ask.robust) for p in waiting},
+            tests=against_base(table, values),
+        )  # fmt: skip
 
 
 # ----------------------------------------------------------------- lines
@@ -115,26 +128,34 @@ def title(measure: str, robust: str) -> str:
     return TITLES[measure] + "°" * (measure in ("mean", "nrr") and robust != "aa")
 
 
+def laid_out(answer: Answer, glyphs: Glyphs) -> Layout:
+    """Return the table's lines under their headings; in the reader's thread."""
+    with uncollected():
+        return Layout.of(heads(answer), lines(answer, glyphs), ascii_only=glyphs.name == "ascii")
+
+
 def lines(answer: Answer, glyphs: Glyphs) -> list[TableLine]:
     """Return the table's lines: blocks under headings, then the remarks."""
     if not answer.table.rows:
         return []
     page = lay_out(answer.table)
-    blocks: dict[tuple[str, ...], list[int]] = {}
-    for i, row in enumerate(answer.table.rows):
-        blocks.setdefault((row.dataset, row.source, row.norm, row.model), []).append(i)
-    order = [i for members in blocks.values() for i in members]
     made: list[TableLine] = []
+    printed: dict[int, tuple[Figure, ...]] = {}
     for block in page.blocks:
         made += [TableLine("blank", "")] * bool(made) + [TableLine("heading", block.heading)]
         at = -1
         for line in block.lines:
             if line.kind == "row":
-                at = order.pop(0)
-            made.append(_line(answer, line, at, glyphs))
-    known = replace(answer.table, rows=tuple(r for r in answer.table.rows if r.n or r.paper))
-    remedies = page.remedies if known == answer.table else lay_out(known).remedies
-    notes = [page.common, *(f"{_raised(i)} {note}" for i, note in page.notes), *remedies]
+                ((at, row),) = line.rows.values()
+                made.append(_row(answer, line, at, row, glyphs))
+            else:
+                figures = printed.get(id(line)) or _below(answer, line)
+                if line.kind == "paper":  # it may stand below many
+                    printed[id(line)] = figures
+                made.append(TableLine(line.kind, _label(line), "", figures, at))
+    known = [row for row in answer.table.rows if row.n or row.paper]
+    notes = [page.common, *(f"{_raised(i)} {note}" for i, note in page.notes)]
+    notes += remedies(replace(answer.table, rows=tuple(known)))
     if method(answer.tests):
         notes.append(f"* against the row without RPAT: {method(answer.tests)}")
     if answer.table.robust != "aa":
@@ -143,49 +164,53 @@ def lines(answer: Answer, glyphs: Glyphs) -> list[TableLine]:
     return made + [TableLine("note", note) for note in notes if note]
 
 
-def _line(answer: Answer, line: Line, at: int, glyphs: Glyphs) -> TableLine:
-    label = "  " * line.depth + line.label
-    if line.kind != "row":
-        figures = [Figure(line.cells[m]) for m in answer.ask.measures]
-        return TableLine(line.kind, label, "", (*figures, Figure("")), at)
-    row = answer.table.rows[at]
-    label += "".join(f" {_raised(i)}" for i in line.notes)
-    figures = [
-        Figure(_figure(answer, at, m, line.cells[m], glyphs), " ".join(line.marked.get(m, ())))
-        for m in answer.ask.measures
-    ]
-    training = {p.subject.seed for p in answer.open.get(at, ()) if not p.attacks}
-    seeds_known = row.n + len(training - _seeds(answer, row))
-    n = f"{row.n}/{seeds_known}" if seeds_known > row.n else line.n
-    return TableLine("row", label, line.variant, (*figures, Figure(n)), at)
+def _label(line: Line) -> str:
+    return "  " * line.depth + line.label + "".join([f" {_raised(i)}" for i in line.notes])
 
 
-def _figure(answer: Answer, at: int, measure: str, text: str, glyphs: Glyphs) -> str:
-    """Return a cell's text with the sign of what is open and the star of what is significant."""
-    sign = open_sign(answer, at, measure, glyphs)
-    row = answer.table.rows[at]
-    test = answer.test(row, measure)
-    star = "*" * bool(test and test.significant)
-    if sign and row.cell(measure) is None:
-        return sign
-    return f"{sign} {text}{star}".strip()
+def _below(answer: Answer, line: Line) -> tuple[Figure, ...]:
+    """Return the figures of the paper's numbers, or of the differences."""
+    return (*[Figure(line.cells.get(m, "")) for m in answer.ask.measures], _NOTHING)
+
+
+def _row(answer: Answer, line: Line, at: int, row: Row, glyphs: Glyphs) -> TableLine:
+    texts = {m: line.cells[m] for m in answer.ask.measures}
+    if row.rpat and answer.tests:
+        name = f"{row.group} {row.data} {row.checkpoint}"
+        for m, text in texts.items():
+            test = answer.tests.get((name, m))
+            texts[m] = text + "*" * (test is not None and test.significant)
+    n = line.n
+    if at in answer.open:
+        for m, text in texts.items():
+            if sign := open_sign(answer, at, m, glyphs):
+                texts[m] = sign if row.cell(m) is None else f"{sign} {text}"
+        n = _seeds_of(answer, row, at)
+    figures = [Figure(text, " ".join(line.marked.get(m, ()))) for m, text in texts.items()]
+    return TableLine("row", _label(line), line.variant, (*figures, Figure(n)), at)
+
+
+def _seeds_of(answer: Answer, row: Row, at: int) -> str:
+    """Return how many seeds a row has, and of how many where some are being trained."""
+    training = {p.subject.seed for p in answer.open[at] if not p.attacks}
+    both = row.n + len(training - _seeds(answer, row))
+    return f"{row.n}/{both}" if both > row.n else str(row.n)
+
+
+_NOTHING = Figure("")
 
 
 def open_sign(answer: Answer, at: int, measure: str, glyphs: Glyphs) -> str:
     """Return the sign of work that will change a cell: of what runs, else of what is queued."""
-    states = [p.state for p in answer.open.get(at, ()) if measure in _brings(p, answer.ask.robust)]
+    states = [p.state for p in answer.open.get(at, ()) if measure in answer.brings[p.n]]
     if not states:
         return ""
     active = next((s for s in states if s in ACTIVE), "")
     return glyphs.states["running" if active else states[0]]
 
 
-def _brings(item: Pending, robust: str) -> set[str]:
-    """Return the measures that an open run or evaluation will fill."""
-    attacks = item.attacks
-    if not attacks:
-        asked = str(item.subject.config.get("eval.attack", "pgd"))
-        attacks = {"none": (), "pgd": ("pgd",), "aa": ("pgd", "aa")}.get(asked, ("pgd",))
+def _brings(attacks: Collection[str], robust: str) -> set[str]:
+    """Return the measures that attacks will fill."""
     found = {"clean"} if attacks else set()
     found |= {"pgd20"} if "pgd" in attacks else set()
     found |= {"aa"} if "aa" in attacks else set()
@@ -240,18 +265,16 @@ def by_seed(answer: Answer, at: int, glyphs: Glyphs) -> Text:
     if not 0 <= at < len(answer.table.rows):
         return text
     row = answer.table.rows[at]
-    pool = [m for m in answer.measured.get(f"{row.group} {row.data}", ()) if m.run in row.runs]
+    pool = answer.runs(row)
     waiting = answer.open.get(at, ())
-    wide = max([7, *(len(name) + 1 for name in (*(m.run for m in pool), *(w.id for w in waiting)))])
+    names = [*(name for name, _ in pool), *(item.id for item in waiting)]
+    wide = max([7, *(len(name) + 1 for name in names)])
     if pool or waiting:
         head = f"{'run':<{wide}}{'seed':>4} {'Clean':>8}{'PGD-20':>8}{'AA':>8}"
         text.append(f"\n\n{head}", style="dim")
-    for m in sorted(pool, key=lambda m: m.seed):
-        values = (
-            glyphs.missing if value is None else f"{value:.2f}"
-            for value in (m.clean, m.pgd20, m.aa)
-        )
-        text.append(f"\n{m.run:<{wide}}", style="bold").append(f"{m.seed:>4} ")
+    for name, (seed, *reached) in pool:
+        values = (glyphs.missing if value is None else f"{value:.2f}" for value in reached)
+        text.append(f"\n{name:<{wide}}", style="bold").append(f"{seed:>4} ")
         text.append("".join(f"{value:>8}" for value in values))
     for item in waiting:
         what = " ".join(_NAMES.get(word, word) for word in item.attacks) or "training"
@@ -274,14 +297,15 @@ def _runs(answer: Answer, row: Row, at: int, glyphs: Glyphs) -> str:
 def _remedy(answer: Answer, row: Row, at: int, measure: str) -> str:
     """Say what is missing of a cell, and the command that would fill it."""
     lacks = "aa" if measure in ("mean", "nrr") and row.robust == "aa" else measure
-    pool = answer.measured.get(f"{row.group} {row.data}", ())
-    if lacks in ("aa", "pgd20", "clean"):
-        without = [m.run for m in pool if m.run in row.runs and getattr(m, lacks) is None]
+    if lacks in MEASURED:
+        place = 1 + MEASURED.index(lacks)
+        without = [name for name, reached in answer.runs(row) if reached[place] is None]
+        without.sort(key=lambda name: (len(name), name))
         if own := [run for run in without if ":" not in run]:
             without = own
         elif without:
             return f"{TITLES[lacks]} is missing: it is evaluated where the run is"
-        if without and not any(lacks in _brings(p, "aa") for p in answer.open.get(at, ())):
+        if without and not any(lacks in answer.brings[p.n] for p in answer.open.get(at, ())):
             attack = " --attack aa" if lacks == "aa" else ""
             return f"{TITLES[lacks]} is missing: rpat eval {' '.join(without)}{attack}"
     have = _seeds(answer, row) | {p.subject.seed for p in answer.open.get(at, ())}
@@ -293,8 +317,7 @@ def _remedy(answer: Answer, row: Row, at: int, measure: str) -> str:
 
 
 def _seeds(answer: Answer, row: Row) -> set[int]:
-    pool = [m for m in answer.measured.get(f"{row.group} {row.data}", ()) if m.run in row.runs]
-    return set(seeds(pool, "clean")) | {m.seed for m in pool}
+    return {reached[0] for _, reached in answer.runs(row)}
 
 
 def _raised(number: int) -> str:

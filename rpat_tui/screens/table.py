@@ -31,7 +31,7 @@ from rpat_tui.screens.saving import save
 from rpat_tui.store import kin
 from rpat_tui.store.queue import name_of
 from rpat_tui.table import MEASURES
-from rpat_tui.widgets.papertable import PaperTable, TableLine
+from rpat_tui.widgets.papertable import Layout, PaperTable
 
 EVERYTHING = "everything"
 FORMATS = {"md": "md", "latex": "tex", "csv": "csv", "json": "json"}
@@ -125,7 +125,7 @@ class TableScreen(Page):
     async def _read(self) -> None:
         began, ask, pulse = time.monotonic(), self.ask, self.rpat.pulse
         try:
-            answer, lines = await self.rpat.reader.read(partial(self._lines_of, ask=ask))
+            answer, layout = await self.rpat.reader.read(partial(self._laid_out, ask=ask))
         except RpatError as error:
             self.rpat.say_in_bar(str(error))
             return
@@ -136,13 +136,11 @@ class TableScreen(Page):
         self._pulse = pulse
         if ask == self.ask:  # else another table was asked for meanwhile
             self.answer = answer
-            self._show(lines)
+            self._show(layout)
 
-    def _lines_of(
-        self, db: sqlite3.Connection, ask: paper.Ask
-    ) -> tuple[paper.Answer, list[TableLine]]:
+    def _laid_out(self, db: sqlite3.Connection, ask: paper.Ask) -> tuple[paper.Answer, Layout]:
         answer = paper.read(db, ask)
-        return answer, paper.lines(answer, self.rpat.glyphs)
+        return answer, paper.laid_out(answer, self.rpat.glyphs)
 
     async def _late(self) -> None:
         """Read what changed while the table was at rest."""
@@ -156,9 +154,9 @@ class TableScreen(Page):
 
     # ----------------------------------------------------------------- showing
 
-    def _show(self, lines: list[TableLine]) -> None:
+    def _show(self, layout: Layout) -> None:
         self.table.empty = NO_RUN
-        self.table.show(paper.heads(self.answer), lines)
+        self.table.show(layout)
         self._head()
         self._cell()
 

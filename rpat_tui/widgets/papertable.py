@@ -1,10 +1,14 @@
-"""A paper-style table to walk through: the cursor is a cell; only lines in sight are drawn."""
+"""A paper-style table to walk through: the cursor is a cell; only lines in sight are drawn.
+
+How wide its columns must be follows from all lines, which may be thousands: `Layout.of` measures
+them where that holds up no key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.segment import Segment
 from rich.style import Style
@@ -24,19 +28,17 @@ PLAIN = ASCII | str.maketrans(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
+class Figure(NamedTuple):
     """What stands in a cell; `style` is empty, `bold`, `underline` or both."""
 
     text: str
     style: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TableLine:
+class TableLine(NamedTuple):
     """A line: a `heading`, a `row` that the cursor visits, `paper` and `diff` below it, a `note`.
 
-    `row` is the index of a row of the table.
+    `row` is the index of a row of the table. A tuple, since a table may have thousands.
     """
 
     kind: str
@@ -44,6 +46,48 @@ class TableLine:
     aside: str = ""
     figures: tuple[Figure, ...] = ()
     row: int = -1
+
+
+class Widths(NamedTuple):
+    """The widths of columns, and of what stands behind their points; spreads may be `tight`."""
+
+    tight: bool
+    columns: tuple[int, ...]
+    rests: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Lines under headings, the places of those that the cursor visits, and how wide all is."""
+
+    heads: tuple[str, ...] = ()
+    lines: tuple[TableLine, ...] = ()
+    stops: tuple[int, ...] = ()
+    label: int = LEAST_LABEL
+    """Cells that the longest label takes, up to `MOST_LABEL`."""
+    widths: tuple[Widths, ...] = (Widths(False, (), ()),)
+    """From loose to tight."""
+
+    @classmethod
+    def of(
+        cls, heads: Sequence[str], lines: Sequence[TableLine], *, ascii_only: bool = False
+    ) -> Layout:
+        """Measure lines; their figures have no wide characters."""
+        rows = [line for line in lines if line.kind == "row"]
+        longest = max((cells(f"{x.label}  {x.aside}".strip()) for x in rows), default=0)
+        columns = list(zip(*(line.figures for line in lines if line.figures), strict=True))
+        return cls(
+            heads=tuple(heads),
+            lines=tuple(lines),
+            stops=tuple(i for i, line in enumerate(lines) if line.kind == "row"),
+            label=min(max(longest, LEAST_LABEL), MOST_LABEL),
+            widths=_widths(heads, columns or [()] * len(heads), ascii_only),
+        )
+
+    def fitting(self, width: int) -> Widths:
+        """Return the widest columns that leave room for the labels, or the narrowest there are."""
+        fitting = (w for w in self.widths if sum(w.columns) + self.label <= width)
+        return next(fitting, self.widths[-1])
 
 
 class PaperTable(Keyed, Widget, can_focus=True):
@@ -97,23 +141,28 @@ class PaperTable(Keyed, Widget, can_focus=True):
         """Prepare an empty table; `empty` is said while there is no line."""
         super().__init__(id=id)
         self.empty, self.ascii_only = empty, ascii_only
-        self.heads: tuple[str, ...] = ()
-        self.lines: tuple[TableLine, ...] = ()
-        self.stops: tuple[int, ...] = ()
+        self.shown = Layout()
         self.at, self.column, self.top = 0, 0, 0
-        self._label, self._tight = LEAST_LABEL, False
-        self._sizes: tuple[int, ...] = ()
-        self._rests: tuple[int, ...] = ()
+        self._label, self._widths = LEAST_LABEL, self.shown.widths[0]
         self._drawn = (-1, -1)
 
     # ------------------------------------------------------------- data
 
-    def show(self, heads: Sequence[str], lines: Sequence[TableLine]) -> None:
+    @property
+    def lines(self) -> tuple[TableLine, ...]:
+        """The lines that are shown."""
+        return self.shown.lines
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The places of the lines that the cursor visits."""
+        return self.shown.stops
+
+    def show(self, layout: Layout) -> None:
         """Show other lines; the cursor stays on its place, as far as there is one."""
-        if (tuple(heads), tuple(lines)) == (self.heads, self.lines):
+        if layout == self.shown:
             return
-        self.heads, self.lines = tuple(heads), tuple(lines)
-        self.stops = tuple(i for i, line in enumerate(self.lines) if line.kind == "row")
+        self.shown = layout
         self.at = min(self.at, max(len(self.stops) - 1, 0))
         self._arrange()
         self._drawn = (-1, -1)
@@ -136,7 +185,7 @@ class PaperTable(Keyed, Widget, can_focus=True):
     def action_move(self, down: int, right: int) -> None:
         """Move the cursor by a row or a column."""
         self.at = min(max(self.at + down, 0), max(len(self.stops) - 1, 0))
-        self.column = min(max(self.column + right, 0), max(len(self.heads) - 1, 0))
+        self.column = min(max(self.column + right, 0), max(len(self.shown.heads) - 1, 0))
         self._tell()
 
     def action_jump(self, last: bool) -> None:
@@ -206,28 +255,11 @@ class PaperTable(Keyed, Widget, can_focus=True):
 
     def _arrange(self) -> None:
         """Give each column its width: spreads lose their spaces first, then labels are cut."""
-        longest = max([LEAST_LABEL, *(cells(f"{x.label}  {x.aside}".strip()) for x in self.lines
-                                      if x.kind == "row")])  # fmt: skip
-        wanted = min(longest, MOST_LABEL)
-        for tight in (False, True):
-            self._tight = tight
-            columns = [
-                [_split(self._said(line.figures[i])) for line in self.lines if line.figures]
-                for i in range(len(self.heads))
-            ]
-            self._rests = tuple(max((cells(rest) for _, rest in c), default=0) for c in columns)
-            self._sizes = tuple(
-                max([cells(head), *(cells(whole) + rests for whole, _ in column)]) + 2 - tight
-                for head, rests, column in zip(self.heads, self._rests, columns, strict=True)
-            )
-            if sum(self._sizes) + wanted <= self.size.width:
-                break
-        self._label = max(min(wanted, self.size.width - sum(self._sizes)), 8)
+        self._widths = self.shown.fitting(self.size.width)
+        room = self.size.width - sum(self._widths.columns)
+        self._label = max(min(self.shown.label, room), 8)
         self._keep_in_view()
         self.refresh()
-
-    def _said(self, figure: Figure) -> str:
-        return self._plain(figure.text.replace(" ± ", "±") if self._tight else figure.text)
 
     def _plain(self, text: str) -> str:
         return text.translate(PLAIN) if self.ascii_only else text
@@ -243,7 +275,7 @@ class PaperTable(Keyed, Widget, can_focus=True):
         width = self.size.width
         if y == 0:
             text = Text("Method".ljust(self._label), style=self._style("title"))
-            for head, size in zip(self.heads, self._sizes, strict=True):
+            for head, size in zip(self.shown.heads, self._widths.columns, strict=True):
                 text.append(self._plain(head).rjust(size))
             return self._strip(text, width)
         index = self.top + y - 1
@@ -268,11 +300,12 @@ class PaperTable(Keyed, Widget, can_focus=True):
         if line.aside and room > 3:
             text.append("  " + self._short(line.aside, room), aside_style)
         text.append(" " * (self._label - cells(text.plain)))
-        for i, (figure, size) in enumerate(zip(line.figures, self._sizes, strict=True)):
-            said = self._said(figure)
+        sizes = zip(self._widths.columns, self._widths.rests, strict=True)
+        for i, (figure, (size, behind)) in enumerate(zip(line.figures, sizes, strict=True)):
+            said = _said(figure.text, self._widths.tight, self.ascii_only)
             whole, rest = _split(said)
-            after = self._rests[i] - cells(rest)
-            text.append(" " * (size - cells(whole) - self._rests[i]))
+            after = behind - cells(rest)
+            text.append(" " * (size - cells(whole) - behind))
             own = Style.parse(figure.style) if figure.style else Style.null()
             if here and i == self.column:
                 own += self._style("cursor" if self.has_focus else "blurred")
@@ -285,6 +318,28 @@ class PaperTable(Keyed, Widget, can_focus=True):
         segments = [Segment(s.text, base + s.style if s.style else base)
                     for s in text.render(self.app.console, end="")]  # fmt: skip
         return Strip(segments).adjust_cell_length(width, base)
+
+
+def _widths(
+    heads: Sequence[str], columns: Iterable[Sequence[Figure]], ascii_only: bool
+) -> tuple[Widths, Widths]:
+    """Return how wide columns must be for numbers whose points stand below each other."""
+    made = []
+    for tight in (False, True):
+        sizes, rests = [], []
+        for head, column in zip(heads, columns, strict=True):
+            texts = {_said(text, tight, ascii_only) for text in {text for text, _ in column}}
+            shapes = {(text.find("."), len(text)) for text in texts}
+            wholes = max([size if point < 0 else point for point, size in shapes], default=0)
+            rests.append(max([size - point for point, size in shapes if point >= 0], default=0))
+            sizes.append(max(cells(head), wholes + rests[-1]) + 2 - tight)
+        made.append(Widths(tight, tuple(sizes), tuple(rests)))
+    return made[0], made[1]
+
+
+def _said(text: str, tight: bool, ascii_only: bool) -> str:
+    text = text.replace(" ± ", "±") if tight else text
+    return text.translate(PLAIN) if ascii_only and not text.isascii() else text
 
 
 def _split(text: str) -> tuple[str, str]:

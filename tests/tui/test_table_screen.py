@@ -19,7 +19,7 @@ from rpat_tui.screens.runs import RunsScreen
 from rpat_tui.screens.table import TableScreen
 from rpat_tui.store import db as database
 from rpat_tui.store import queries
-from rpat_tui.widgets.papertable import Figure, PaperTable, TableLine
+from rpat_tui.widgets.papertable import Figure, Layout, PaperTable, TableLine
 from tests.tui.driving import press, rest, seen
 from tests.tui.stored import copied, drive, small_home
 
@@ -213,7 +213,8 @@ def test_a_long_table_scrolls_with_the_cursor_in_sight() -> None:
             figures = tuple(Figure("12.34 ± 0.50") for _ in range(3))
             lines = [TableLine("heading", "block")]
             lines += [TableLine("row", f"row {i}", figures=figures, row=i) for i in range(5000)]
-            table.show(("a", "b", "c"), [*lines, TableLine("note", "the end")])
+            lines.append(TableLine("note", "the end"))
+            table.show(Layout.of(("a", "b", "c"), lines))
             table.focus()
             for key, first in (("G", 4999), ("k", 4998), ("pageup", 4988), ("g", 0)):
                 await pilot.press(key)
