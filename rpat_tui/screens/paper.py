@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rich.text import Text
@@ -11,15 +11,25 @@ from rich.text import Text
 from rpat_tui import gaps, pools
 from rpat_tui.compare import Reached, Seeds, verdict
 from rpat_tui.contrast import against_base
-from rpat_tui.exports._layout import TITLES, Line, lay_out, method_title, number, remedies
+from rpat_tui.exports._layout import (
+    DASH,
+    TITLES,
+    Line,
+    Page,
+    lay_out,
+    method_title,
+    number,
+    remedies,
+)
 from rpat_tui.glyphs import Glyphs
 from rpat_tui.home import Home
+from rpat_tui.paper_table import LAYOUTS
 from rpat_tui.sheet import chance, difference
 from rpat_tui.statistics import Test, method
 from rpat_tui.store import pace
 from rpat_tui.store.db import snapshot
 from rpat_tui.store.pending import Pending, pending
-from rpat_tui.table import CHECKPOINTS, MEASURES, Row, Table
+from rpat_tui.table import CHECKPOINTS, MEASURES, Cell, Row, Table
 from rpat_tui.uncollected import uncollected
 from rpat_tui.widgets.papertable import Figure, Layout, TableLine
 
@@ -42,6 +52,8 @@ class Ask:
     paper: bool = False
     measures: tuple[str, ...] = MEASURES
     """The columns that are shown."""
+    layout: str = "long"
+    """`paper`: data sets beside each other."""
 
     @property
     def filters(self) -> dict[str, str]:
@@ -57,6 +69,7 @@ class Ask:
         elif self.rule != "best":
             words.append(f"--select {self.rule}")
         words += ["--robust pgd20"] * (self.robust != "aa") + ["--paper"] * self.paper
+        words += [f"--layout {self.layout}"] * (self.layout != "long")
         return " ".join(words)
 
     def fill_command(self) -> str:
@@ -118,41 +131,50 @@ def read(db: sqlite3.Connection, ask: Ask) -> Answer:
 # ----------------------------------------------------------------- lines
 
 
-def heads(answer: Answer) -> list[str]:
-    """Return the headings of the columns."""
-    return [*(title(m, answer.table.robust) for m in answer.ask.measures), "n"]
-
-
 def title(measure: str, robust: str) -> str:
     """Return a column's heading; Mean and NRR are marked where they do not rest on AutoAttack."""
     return TITLES[measure] + "°" * (measure in ("mean", "nrr") and robust != "aa")
 
 
-def laid_out(answer: Answer, glyphs: Glyphs) -> Layout:
+Places = dict[str, dict[str, str]]
+"""For each group of columns the keys of its measures in a `Line`; '' is a list's only group."""
+_NOTHING = Figure("")
+
+
+def laid_out(answer: Answer, glyphs: Glyphs, layout: str = "long") -> Layout:
     """Return the table's lines under their headings; in the reader's thread."""
     with uncollected():
-        return Layout.of(heads(answer), lines(answer, glyphs), ascii_only=glyphs.name == "ascii")
+        page = lay_out(replace(answer.table, columns=LAYOUTS[layout]))
+        heads = [*(title(m, answer.table.robust) for m in answer.ask.measures), "n"]
+        return Layout.of(
+            heads * max(len(page.groups), 1), lines(answer, page, glyphs), page.groups,
+            ascii_only=glyphs.name == "ascii",
+        )  # fmt: skip
 
 
-def lines(answer: Answer, glyphs: Glyphs) -> list[TableLine]:
+def lines(answer: Answer, page: Page, glyphs: Glyphs) -> list[TableLine]:
     """Return the table's lines: blocks under headings, then the remarks."""
     if not answer.table.rows:
         return []
-    page = lay_out(answer.table)
+    places: Places = {}
+    for column in page.columns:
+        measure = column.key.removeprefix(column.place).lstrip(":")
+        if measure in answer.ask.measures:
+            places.setdefault(column.place, {})[measure] = column.key
     made: list[TableLine] = []
     printed: dict[int, tuple[Figure, ...]] = {}
     for block in page.blocks:
         made += [TableLine("blank", "")] * bool(made) + [TableLine("heading", block.heading)]
-        at = -1
+        above = None
         for line in block.lines:
             if line.kind == "row":
-                ((at, row),) = line.rows.values()
-                made.append(_row(answer, line, at, row, glyphs))
-            else:
-                figures = printed.get(id(line)) or _below(answer, line)
-                if line.kind == "paper":  # it may stand below many
-                    printed[id(line)] = figures
-                made.append(TableLine(line.kind, _label(line), "", figures, at))
+                above = line
+                made.append(_row(answer, line, places, glyphs))
+                continue
+            figures = printed.get(id(line)) or _below(line, above, places)
+            if line.kind == "paper":  # it may stand below many
+                printed[id(line)] = figures
+            made.append(TableLine(line.kind, _label(line), "", figures))
     known = [row for row in answer.table.rows if row.n or row.paper]
     notes = [page.common, *(f"{_raised(i)} {note}" for i, note in page.notes)]
     notes += remedies(replace(answer.table, rows=tuple(known)))
@@ -168,26 +190,72 @@ def _label(line: Line) -> str:
     return "  " * line.depth + line.label + "".join([f" {_raised(i)}" for i in line.notes])
 
 
-def _below(answer: Answer, line: Line) -> tuple[Figure, ...]:
-    """Return the figures of the paper's numbers, or of the differences."""
-    return (*[Figure(line.cells.get(m, "")) for m in answer.ask.measures], _NOTHING)
+def _below(line: Line, above: Line | None, places: Places) -> tuple[Figure, ...]:
+    """Return the figures of the paper's numbers, or of the differences, below a row."""
+    figures = []
+    for place, keys in places.items():
+        for measure, key in keys.items():
+            text = line.cells.get(key, "")
+            figures.append(Figure(text, "", _briefly(text, measure, place, above)))
+        figures.append(_NOTHING)
+    return tuple(figures)
 
 
-def _row(answer: Answer, line: Line, at: int, row: Row, glyphs: Glyphs) -> TableLine:
-    texts = {m: line.cells[m] for m in answer.ask.measures}
-    if row.rpat and answer.tests:
-        name = f"{row.group} {row.data} {row.checkpoint}"
-        for m, text in texts.items():
-            test = answer.tests.get((name, m))
-            texts[m] = text + "*" * (test is not None and test.significant)
-    n = line.n
-    if at in answer.open:
-        for m, text in texts.items():
-            if sign := open_sign(answer, at, m, glyphs):
-                texts[m] = sign if row.cell(m) is None else f"{sign} {text}"
-        n = _seeds_of(answer, row, at)
-    figures = [Figure(text, " ".join(line.marked.get(m, ()))) for m, text in texts.items()]
-    return TableLine("row", _label(line), line.variant, (*figures, Figure(n)), at)
+def _briefly(text: str, measure: str, place: str, above: Line | None) -> str:
+    """Return a printed number or a difference with one digit; '' where there is none."""
+    if not place or not text or text == DASH:
+        return ""
+    number, _, sign = text.partition(" ")
+    if number[0] not in "+-":
+        return f"{float(number):.1f}"
+    assert above is not None
+    diff = (above.rows[place][1].diff or {})[measure]
+    return f"{_one_digit(diff, '+')} {sign}".strip()
+
+
+def _row(answer: Answer, line: Line, places: Places, glyphs: Glyphs) -> TableLine:
+    figures: list[Figure] = []
+    rows: list[int] = []
+    for place, keys in places.items():
+        if place in line.rows:
+            rows.append(line.rows[place][0])
+            figures += _figures(answer, line, keys, rows[-1], glyphs)
+        else:
+            rows.append(-1)
+            figures += [*[Figure(DASH)] * len(keys), Figure("0")]
+    return TableLine("row", _label(line), line.variant, tuple(figures), tuple(rows))
+
+
+def _figures(
+    answer: Answer, line: Line, keys: Mapping[str, str], at: int, glyphs: Glyphs
+) -> list[Figure]:
+    """Return the cells of a row, with stars and the signs of what is open, and its seeds."""
+    row, open_now = answer.table.rows[at], at in answer.open
+    tested = answer.tests if row.rpat else {}
+    name = f"{row.group} {row.data} {row.checkpoint}" if tested else ""
+    figures = []
+    for m, key in keys.items():
+        text, brief = line.cells[key], "" if key == m else _brief(row.cell(m))
+        if tested and (test := tested.get((name, m))) is not None and test.significant:
+            text, brief = f"{text}*", brief and f"{brief}*"
+        if open_now and (sign := open_sign(answer, at, m, glyphs)):
+            known = row.cell(m) is not None
+            text, brief = f"{sign} {text}" if known else sign, brief and f"{sign} {brief}"
+        figures.append(Figure(text, " ".join(line.marked.get(key, ())), brief))
+    return [*figures, Figure(_seeds_of(answer, row, at) if open_now else str(row.n))]
+
+
+def _brief(cell: Cell | None) -> str:
+    """Return `82.9±.3`; '' where there is no number."""
+    if cell is None:
+        return ""
+    return f"{cell.mean:.1f}" + ("" if cell.std is None else f"±{_one_digit(cell.std)}")
+
+
+def _one_digit(value: float, sign: str = "-") -> str:
+    """Return a number with one digit and no zero in front: `.3`, `1.2`, `+.3`."""
+    text = f"{round(value, 1) + 0.0:{sign}.1f}"
+    return text.replace("0.", ".") if abs(value) < 0.95 else text
 
 
 def _seeds_of(answer: Answer, row: Row, at: int) -> str:
@@ -195,9 +263,6 @@ def _seeds_of(answer: Answer, row: Row, at: int) -> str:
     training = {p.subject.seed for p in answer.open[at] if not p.attacks}
     both = row.n + len(training - _seeds(answer, row))
     return f"{row.n}/{both}" if both > row.n else str(row.n)
-
-
-_NOTHING = Figure("")
 
 
 def open_sign(answer: Answer, at: int, measure: str, glyphs: Glyphs) -> str:
@@ -222,7 +287,8 @@ def _brings(attacks: Collection[str], robust: str) -> set[str]:
 
 def measure_at(ask: Ask, column: int) -> str:
     """Return the measure of a column; '' for the number of seeds."""
-    return ask.measures[column] if column < len(ask.measures) else ""
+    place = column % (len(ask.measures) + 1)
+    return ask.measures[place] if place < len(ask.measures) else ""
 
 
 def lacking(
@@ -257,6 +323,19 @@ def describe(answer: Answer, at: int, column: int, glyphs: Glyphs) -> list[str]:
         base = chance(test) or test.reason
         first += f"   {difference(test)} against no RPAT: {base}"
     return [first, _runs(answer, row, at, glyphs), _remedy(answer, row, at, measure)]
+
+
+def describe_gap(answer: Answer, beside: Sequence[int], column: int, group: str) -> list[str]:
+    """Return what is known of a cell where no run stands, but others on its line do."""
+    like = next((answer.table.rows[at] for at in beside if at >= 0), None)
+    if like is None:
+        return []
+    name = method_title(like.method) + " + RPAT" * like.rpat
+    measure = TITLES.get(measure_at(answer.ask, column), "n")
+    first = " · ".join(filter(None, (name, group, like.model, like.variant, measure)))
+    own = [run for run in like.runs if ":" not in run]
+    remedy = f"c on {own[0]} in the list composes one like it" if own else ""
+    return [first, "no run yet", remedy]
 
 
 def by_seed(answer: Answer, at: int, glyphs: Glyphs) -> Text:

@@ -13,6 +13,7 @@ from rpat.recipes import recipe
 from rpat_tui import gaps, pools
 from rpat_tui.glyphs import UNICODE
 from rpat_tui.home import Home
+from rpat_tui.paper_table import LAYOUTS
 from rpat_tui.screens import paper
 from rpat_tui.screens.paper import Ask
 from rpat_tui.store import db as database
@@ -35,7 +36,8 @@ def screens(db: sqlite3.Connection) -> Iterator[object]:
     """Everything that the screen says: its lines, and of every cell what is behind it."""
     for ask in ASKS:
         answer = paper.read(db, ask)
-        yield ask, paper.lines(answer, UNICODE)
+        for layout in LAYOUTS:
+            yield ask, paper.laid_out(answer, UNICODE, layout)
         for at in range(len(answer.table.rows)):
             for column in range(len(ask.measures) + 1):
                 yield ask, at, paper.describe(answer, at, column, UNICODE)
