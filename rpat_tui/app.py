@@ -10,6 +10,7 @@ import sys
 import termios
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -27,7 +28,7 @@ from textual.screen import Screen
 from rpat.errors import RpatError
 from rpat_tui.acts import ACTS, Act
 from rpat_tui.estimate import forecast
-from rpat_tui.gauges import lines
+from rpat_tui.gauges import LATELY, lines
 from rpat_tui.glyphs import UNICODE, Glyphs, duration, printable
 from rpat_tui.home import Home
 from rpat_tui.launch.box import rules, survey
@@ -136,6 +137,8 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         self.driver = Driver()
         self.machine: dict[str, Any] = {}
         self.surveyed = float("-inf")
+        self.lately: dict[str, deque[int]] = {}
+        """How much each card was in use at the last looks, in percent, by its place."""
         self.elsewhere = elsewhere
         self.seen: Home = elsewhere.view.home if elsewhere else home
         self.reader = Reader(self.seen)
@@ -297,10 +300,16 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         self.surveyed = time.monotonic()
         cards = await asyncio.to_thread(self.driver.read)
         found = await self.here.read(lambda db: survey(db, cards, rules()))
+        for card in found["cards"]:
+            if card["utilisation"] is not None:
+                looks = self.lately.setdefault(card["place"], deque(maxlen=LATELY))
+                looks.append(card["utilisation"])
         if found != self.machine:
             self.machine = found
             self._bar = replace(self._bar, cards=_cards(found))
             self.show_bar(self.screen)
+        if isinstance(self.screen, Page):
+            self.screen.show_machine()
 
     async def _renew(self) -> None:
         await self._renew_bar()
@@ -583,7 +592,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         """Return a line for each card and each place of the CPU."""
         if not self.machine:
             return Text("looking at the machine …", style="dim")
-        found = lines(self.machine, width, glyphs=self.glyphs is UNICODE)
+        found = lines(self.machine, width, glyphs=self.glyphs is UNICODE, lately=self.lately)
         return Text("\n").join(found)
 
     def notify(

@@ -107,6 +107,9 @@ class Page(Keyed, Screen[None]):
     async def renew(self) -> None:
         """Read what is shown again; called when the database has changed, and at first."""
 
+    def show_machine(self) -> None:
+        """Show cards and places again; called when they may look different."""
+
     def chosen(self) -> Sequence[int]:
         """Return the runs that an act is about: the marked ones, else the one at the cursor."""
         return ()

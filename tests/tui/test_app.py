@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import shlex
 import sqlite3
 from collections.abc import Iterator
@@ -22,7 +24,8 @@ from rpat.rundir import RunDir
 from rpat_tui.acts import ACTS
 from rpat_tui.app import RpatApp
 from rpat_tui.cli import app as commands
-from rpat_tui.home import Home
+from rpat_tui.home import Home, settings
+from rpat_tui.launch.cards import Card
 from rpat_tui.replay import CAST, Part, Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.screens.detail import Detail
@@ -313,6 +316,35 @@ def test_stopping_pausing_and_the_order_of_the_queue_from_the_keyboard(
         await until(pilot, lambda: state(last) == "stopped")
 
     driven(home, drive)
+
+
+def test_the_places_of_the_machine_are_set_from_the_queue(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("RPAT_CPU_SLOTS", "RPAT_RUNS_PER_GPU"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "2", "S")
+        assert "runs the CPU takes, now 1" in seen(app)
+        await press(pilot, "4", "enter")
+        assert "cpu_slots is 4" in said(app)
+        await until(pilot, lambda: re.search(r"│ +3  free", seen(app)))
+        monkeypatch.setattr(app.driver, "read", lambda: [Card(index=0, name="A100")])
+        app.surveyed = float("-inf")
+        await app.look()
+        await press(pilot, "S", *"auto", "enter", "S")
+        assert "runs a card takes, now auto" in seen(app)
+        await press(pilot, "escape")
+        app.readonly = True
+        await press(pilot, "S")
+        assert "this window is read-only" in said(app)
+
+    driven(home, drive)
+    assert settings()["runs_per_gpu"].value == "auto"
+    assert settings()["cpu_slots"].value == 4
 
 
 def test_a_window_that_is_read_only_changes_nothing(shared: Home) -> None:
