@@ -98,6 +98,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         Binding("4", "mode('table')", "table", show=False),
         Binding("5", "mode('logs')", "logs", show=False),
         Binding("grave_accent", "previous", "previous screen", show=False),
+        Binding("apostrophe", "jump", "jump to a pane", show=False),
         Binding("question_mark", "keys", "keys"),
         Binding("ctrl+p,colon", "command_palette", "commands", show=False),
         Binding("ctrl+l", "repaint", "repaint", show=False),
@@ -431,6 +432,11 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         assert context in PLACES
         return next(sign(keys_of(b, self._keymap)[0]) for b in bound(context) if b.id == name)
 
+    def action_jump(self) -> None:
+        """Go to a pane of this screen by its letter."""
+        if isinstance(self.screen, Page):
+            self.screen.jump()
+
     def action_repaint(self) -> None:
         """Paint everything anew: something else may have written to the terminal."""
         thrift.repaint(self)
@@ -636,6 +642,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
             yield SystemCommand(
                 "machines", "whether the other machines answer", self.action_machines
             )
+        yield SystemCommand("jump", "to a pane of this screen by its letter", self.action_jump)
         yield SystemCommand("keys", "every key of this screen", self.action_keys)
         yield SystemCommand("quit", "close the window; runs go on", self.action_leave)
 

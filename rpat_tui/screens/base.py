@@ -18,6 +18,7 @@ from rpat.errors import RpatError
 from rpat_tui.acts import ACTS, Act
 from rpat_tui.screens.ask import Ask, Line
 from rpat_tui.screens.border import LEAST, STEP, Border
+from rpat_tui.screens.jump import Jump
 from rpat_tui.store import queries
 from rpat_tui.widgets.bar import Bar
 from rpat_tui.widgets.keyed import Keyed
@@ -146,6 +147,29 @@ class Page(Keyed, Screen[None]):
             if self.app.is_running and self.is_attached:
                 raise
             return None  # the window is being closed, and its panes have gone first
+
+    # ----------------------------------------------------------------- panes
+
+    def panes(self) -> dict[str, Widget]:
+        """Return the panes that keys go between, by what they are called."""
+        return {}
+
+    def to_pane(self, pane: Widget) -> None:
+        """Go to a pane; where there is little room, it comes to the front."""
+        pane.focus()
+
+    def jump(self) -> None:
+        """Ask for a pane by its letter, and go there."""
+        panes = self.panes()
+
+        def go(name: str | None) -> None:
+            if name is not None:
+                self.to_pane(panes[name])
+
+        if panes:
+            self.app.push_screen(Jump(panes), go)
+        else:
+            self.app.notify("this screen has one pane: there is none to jump to")
 
     # ----------------------------------------------------------------- sizes
 

@@ -29,14 +29,16 @@ from rpat_tui.launch.cards import Card
 from rpat_tui.replay import CAST, Part, Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.screens.detail import Detail
+from rpat_tui.screens.jump import Jump, letters
 from rpat_tui.screens.keys import Keys
 from rpat_tui.screens.modes import MODES, PLACES
 from rpat_tui.screens.pick import Pick
-from rpat_tui.screens.runs import METRICS, RunsScreen
+from rpat_tui.screens.runs import METRICS, About, RunsScreen
 from rpat_tui.store import db as database
 from rpat_tui.store.queue import MOVES
 from rpat_tui.widgets.bar import Bar
 from rpat_tui.widgets.chart import ChartWidget
+from rpat_tui.widgets.runtable import RunTable
 from rpat_tui.widgets.tail import Tail
 from tests.tui.driving import driven, press, rest, said, seen, table, until
 
@@ -537,6 +539,56 @@ def test_panes_are_reached_and_zoomed_in_any_size(shared: Home, size: tuple[int,
         assert app.screen.query_one(ChartWidget).region.width > 20  # never a focus nobody sees
 
     driven(shared, drive, size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_pane_is_reached_by_its_letter(shared: Home, size: tuple[int, int]) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        def focused() -> object:
+            assert app.focused is not None
+            return app.focused.id
+
+        await press(pilot, "apostrophe")
+        assert isinstance(app.screen, Jump)
+        assert all(sign in seen(app) for sign in ("l  list", "c  chart", "d  details"))
+        screen = app.screen_stack[0]
+        for letter, pane in (("c", ChartWidget), ("d", About), ("l", RunTable)):
+            await press(pilot, *["apostrophe"] * (letter != "c"), letter)
+            assert isinstance(app.focused, pane)
+            assert app.focused.region.area
+        await press(pilot, "apostrophe", "q", "apostrophe", "escape", "apostrophe", "apostrophe")
+        assert app.screen is screen
+        assert isinstance(app.focused, RunTable)
+        await press(pilot, "3", "apostrophe", "r")
+        assert focused() == "results"
+        await press(pilot, "apostrophe", "o")
+        assert focused() == "config"
+        await press(pilot, "1", "enter", "apostrophe", "o")
+        assert focused() == "c-loss"
+        assert app.focused.region.area  # type: ignore[union-attr]
+        await press(pilot, "escape", "4", "apostrophe")
+        assert said(app) == "this screen has one pane: there is none to jump to"
+
+    driven(shared, drive, size)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light", "16-colour", "mono"])
+def test_letters_lie_on_the_page_in_every_theme(shared: Home, theme: str) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "apostrophe")
+        assert "d  details" in seen(app)
+        assert "Runs 14 of 14" in seen(app)
+        (line,) = [line for line in app.screen._compositor.render_strips() if "c  ch" in line.text]
+        (word,) = [s for s in line if "c  chart" in s.text]
+        assert word.style is not None
+        assert word.style.reverse or word.style.color != word.style.bgcolor
+
+    driven(shared, drive, (120, 34), theme=theme)
+
+
+def test_panes_have_letters_of_their_own() -> None:
+    names = ["config", "curves", "cc", "c", "logit MSE", "l"]
+    assert letters(names) == dict(zip("cuabld", [*names[:3], "c", "logit MSE", "l"], strict=True))
 
 
 def test_the_pages_about_a_run_are_turned_in_a_wide_window(shared: Home) -> None:
