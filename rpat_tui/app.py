@@ -10,6 +10,7 @@ import sys
 import termios
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -27,7 +28,7 @@ from textual.screen import Screen
 from rpat.errors import RpatError
 from rpat_tui.acts import ACTS, Act
 from rpat_tui.estimate import forecast
-from rpat_tui.gauges import lines
+from rpat_tui.gauges import LATELY, lines
 from rpat_tui.glyphs import UNICODE, Glyphs, duration, printable
 from rpat_tui.home import Home
 from rpat_tui.launch.box import rules, survey
@@ -97,6 +98,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         Binding("4", "mode('table')", "table", show=False),
         Binding("5", "mode('logs')", "logs", show=False),
         Binding("grave_accent", "previous", "previous screen", show=False),
+        Binding("apostrophe", "jump", "jump to a pane", show=False),
         Binding("question_mark", "keys", "keys"),
         Binding("ctrl+p,colon", "command_palette", "commands", show=False),
         Binding("ctrl+l", "repaint", "repaint", show=False),
@@ -136,6 +138,8 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         self.driver = Driver()
         self.machine: dict[str, Any] = {}
         self.surveyed = float("-inf")
+        self.lately: dict[str, deque[int]] = {}
+        """How much each card was in use at the last looks, in percent, by its place."""
         self.elsewhere = elsewhere
         self.seen: Home = elsewhere.view.home if elsewhere else home
         self.reader = Reader(self.seen)
@@ -297,10 +301,16 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         self.surveyed = time.monotonic()
         cards = await asyncio.to_thread(self.driver.read)
         found = await self.here.read(lambda db: survey(db, cards, rules()))
+        for card in found["cards"]:
+            if card["utilisation"] is not None:
+                looks = self.lately.setdefault(card["place"], deque(maxlen=LATELY))
+                looks.append(card["utilisation"])
         if found != self.machine:
             self.machine = found
             self._bar = replace(self._bar, cards=_cards(found))
             self.show_bar(self.screen)
+        if isinstance(self.screen, Page):
+            self.screen.show_machine()
 
     async def _renew(self) -> None:
         await self._renew_bar()
@@ -421,6 +431,11 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         context = name.partition(".")[0]
         assert context in PLACES
         return next(sign(keys_of(b, self._keymap)[0]) for b in bound(context) if b.id == name)
+
+    def action_jump(self) -> None:
+        """Go to a pane of this screen by its letter."""
+        if isinstance(self.screen, Page):
+            self.screen.jump()
 
     def action_repaint(self) -> None:
         """Paint everything anew: something else may have written to the terminal."""
@@ -583,7 +598,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
         """Return a line for each card and each place of the CPU."""
         if not self.machine:
             return Text("looking at the machine …", style="dim")
-        found = lines(self.machine, width, glyphs=self.glyphs is UNICODE)
+        found = lines(self.machine, width, glyphs=self.glyphs is UNICODE, lately=self.lately)
         return Text("\n").join(found)
 
     def notify(
@@ -627,6 +642,7 @@ class RpatApp(Keyed, KeysInOrder, Dressed):
             yield SystemCommand(
                 "machines", "whether the other machines answer", self.action_machines
             )
+        yield SystemCommand("jump", "to a pane of this screen by its letter", self.action_jump)
         yield SystemCommand("keys", "every key of this screen", self.action_keys)
         yield SystemCommand("quit", "close the window; runs go on", self.action_leave)
 

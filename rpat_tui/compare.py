@@ -28,8 +28,10 @@ REAL = ("official", "image-folder")
 EMPHASISED = ("clean", "aa", "mean", "nrr")
 
 _NONE: Mapping[object, Published] = MappingProxyType({})
-Values = Sequence[tuple[int, float | None, float | None, float | None]]
-"""Seed, clean, PGD-20 and AutoAttack of each run that counts in a row, by seed."""
+Reached = tuple[int, float | None, float | None, float | None]
+"""Seed, clean, PGD-20 and AutoAttack of a run."""
+Values = Sequence[Reached]
+"""What each run reached that counts in a row, by seed."""
 Seeds = Mapping[tuple[str, str, str], Values]
 """The values behind a table's rows, by group, images and checkpoint."""
 

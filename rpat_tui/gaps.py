@@ -10,12 +10,13 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any
 
 from rpat.config import RunConfig
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
-from rpat_tui import holes
+from rpat_tui import holes, pools
 from rpat_tui.glyphs import duration
 from rpat_tui.holes import Cost, Task, Want
 from rpat_tui.home import Home
@@ -160,30 +161,40 @@ def _words(task: Task) -> str:
 
 
 def with_open(
-    table: Table, waiting: Sequence[Pending], checkpoint: str
+    db: sqlite3.Connection, table: Table, waiting: Sequence[Pending], checkpoint: str
 ) -> tuple[Table, dict[int, tuple[Pending, ...]]]:
     """Add rows for open runs whose group has no number yet; say what each row waits for."""
-    rows = list(table.rows)
-    groups = {row.group for row in rows}
+    groups = {row.group for row in table.rows}
+    added: dict[str, Row] = {}
     for item in waiting:
         m = item.subject
         if m.group not in groups:
-            groups.add(m.group)
-            rows.append(
-                Row(
-                    dataset=m.dataset, source=m.source, norm=m.norm, model=m.model,
-                    method=m.method, rpat=m.rpat, checkpoint=checkpoint, robust=table.robust, n=0,
-                    group=m.group, data=m.data, config=m.config,
-                )
-            )  # fmt: skip
-    if len(rows) > len(table.rows):
-        rows = sorted(tell_apart(rows), key=reading_order)
-        table = replace(table, rows=tuple(rows))
+            added.setdefault(m.group, Row(
+                dataset=m.dataset, source=m.source, norm=m.norm, model=m.model,
+                method=m.method, rpat=m.rpat, checkpoint=checkpoint, robust=table.robust, n=0,
+                group=m.group, data=m.data, config=m.config,
+            ))  # fmt: skip
+    if added:
+        table = replace(table, rows=_among(db, table.rows, list(added.values())))
+    places: dict[str, list[int]] = defaultdict(list)
+    for i, row in enumerate(table.rows):
+        places[row.group].append(i)
     of: dict[int, list[Pending]] = defaultdict(list)
     for item in waiting:
         m = item.subject
-        alike = [i for i, row in enumerate(rows) if row.group == m.group]
-        exact = [i for i in alike if rows[i].data == m.data]
+        alike = places[m.group]
+        exact = [i for i in alike if table.rows[i].data == m.data]
         for i in (exact or alike)[:1]:
             of[i].append(item)
     return table, {i: tuple(items) for i, items in of.items()}
+
+
+def _among(db: sqlite3.Connection, rows: Sequence[Row], added: Sequence[Row]) -> tuple[Row, ...]:
+    """Put rows among others; those that look like one of them are told apart anew."""
+    looks = {_look(row) for row in added}
+    alike = pools.configured(db, [row for row in rows if _look(row) in looks])
+    others = [row for row in rows if _look(row) not in looks]
+    return tuple(sorted([*others, *tell_apart([*alike, *added])], key=reading_order))
+
+
+_look = attrgetter("dataset", "source", "norm", "model", "method")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from rpat_tui.glyphs import ASCII, UNICODE, spark
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -14,9 +18,24 @@ WIDE = 100
 CELLS = 9
 """Length of a bar."""
 
+LATELY = 12
+"""Looks back that are drawn."""
 
-def lines(found: dict[str, Any], width: int, *, glyphs: bool = True) -> list[Text]:
-    """Return a line for each card and each place of the CPU, no longer than the width."""
+_NOTHING: Mapping[str, Sequence[int]] = MappingProxyType({})
+
+
+def lines(
+    found: dict[str, Any],
+    width: int,
+    *,
+    glyphs: bool = True,
+    lately: Mapping[str, Sequence[int]] = _NOTHING,
+) -> list[Text]:
+    """Return a line for each card and each place of the CPU, no longer than the width.
+
+    `lately` is how much each card, by its place, was in use at the last looks; where it is given
+    and there is room, it is drawn.
+    """
     from rich.text import Text
 
     out: list[Text] = []
@@ -24,12 +43,16 @@ def lines(found: dict[str, Any], width: int, *, glyphs: bool = True) -> list[Tex
     if cards:
         names = [card_name(card["name"], short=width < WIDE) for card in cards]
         room = max(len(name) for name in names)
+        drawn = LATELY + 1 if lately and width >= WIDE else 0
         head = (
-            f"GPU  {'card':<{room}}  {'use':<{CELLS + 5}}  {'memory':>9}  {'temp':>4}  {'power':>5}"
+            f"GPU  {'card':<{room}}  {'lately':<{drawn}.{drawn}}{'use':<{CELLS + 5}}  "
+            f"{'memory':>9}  {'temp':>4}  {'power':>5}"
         )
         out.append(Text(f"{head}  runs", style="dim"))
         for card, name in zip(cards, names, strict=True):
             start = Text(f"{card['index']:>3}  {name:<{room}}  ")
+            if drawn:
+                start.append(_lately(lately.get(card["place"], ()), glyphs), "green")
             start.append_text(_use(card, glyphs))
             start.append(f"  {_memory(card):>9}  {_with(card['temperature_c'], 'C'):>4}")
             start.append(f"  {_with(card['power_w'], 'W'):>5}  ")
@@ -76,6 +99,12 @@ def bar(share: float, cells: int, *, glyphs: bool, foreign: bool = False) -> str
         whole, part = round(share * cells), 0
     middle = " ▏▎▍▌▋▊▉"[part] if part else ""
     return full * whole + middle + rest * (cells - whole - len(middle))
+
+
+def _lately(shares: Sequence[int], glyphs: bool) -> str:
+    """Return percents as small bars, the newest last."""
+    signs = spark(shares, LATELY, UNICODE if glyphs else ASCII, least=0, most=100)
+    return f"{signs:>{LATELY}} "
 
 
 def _use(card: dict[str, Any], glyphs: bool) -> Text:

@@ -113,12 +113,16 @@ def clock(seconds: float) -> str:
     return time.strftime(form, time.localtime(time.time() + seconds))
 
 
-def spark(values: Sequence[float], cells: int, glyphs: Glyphs = UNICODE) -> str:
-    """Return the newest values as small bars between their least and their greatest."""
+def spark(
+    values: Sequence[float], cells: int, glyphs: Glyphs = UNICODE,
+    *, least: float | None = None, most: float | None = None,
+) -> str:  # fmt: skip
+    """Return the newest values as small bars, between their least and their greatest or others."""
     levels = "▁▂▃▄▅▆▇█" if glyphs is UNICODE else "_.-=+*%#"
     shown = list(values)[-cells:]
     if not shown:
         return ""
-    low, high = min(shown), max(shown)
+    low = min(shown) if least is None else least
+    high = max(shown) if most is None else most
     span = (high - low) or 1.0
     return "".join(levels[min(int((v - low) / span * 8), 7)] for v in shown)

@@ -175,19 +175,11 @@ def _of_everything(db: sqlite3.Connection | None, ask: Ask, stamp: bool) -> tupl
     shape = Table(robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
     if db is None:
         return shape, {}
-    kept = pools.rows(
+    rows, values = pools.everything(
         db, dataset=ask.dataset, norm=ask.norm, model=ask.model, method=ask.method,
         checkpoint=checkpoint, select=ask.select, robust=ask.robust, paper=ask.paper,
         seeds=ask.test, stamp=stamp,
     )  # fmt: skip
-    if kept is None:
-        measured = queries.measurements(
-            db, dataset=ask.dataset, norm=ask.norm, model=ask.model, method=ask.method,
-            checkpoint=checkpoint, select=ask.select,
-        )  # fmt: skip
-        made = summarise(measured, robust=ask.robust, checkpoint=checkpoint, paper=ask.paper)
-        kept = list(made.rows), seeds_of(measured) if ask.test else {}
-    rows, values = kept
     if lacking := {row.group for row in rows if None in row.cells}:
         from rpat_tui.store.pending import pending
 

@@ -115,6 +115,41 @@ def rows(
 _ORDER = itemgetter(0, 1, 2, 3)
 
 
+def everything(
+    db: sqlite3.Connection,
+    *,
+    dataset: str = "",
+    norm: str = "",
+    model: str = "",
+    method: str = "",
+    checkpoint: str,
+    select: str = "",
+    robust: str = "aa",
+    paper: bool = False,
+    seeds: bool = False,
+    stamp: bool = True,
+) -> tuple[list[Row], Seeds]:
+    """Return what `rows` does; where too little is kept, every run is pooled again."""
+    kept = rows(
+        db, dataset=dataset, norm=norm, model=model, method=method, checkpoint=checkpoint,
+        select=select, robust=robust, paper=paper, seeds=seeds, stamp=stamp,
+    )  # fmt: skip
+    if kept is not None:
+        return kept
+    found = queries.measurements(
+        db, dataset=dataset, norm=norm, model=model, method=method, checkpoint=checkpoint,
+        select=select,
+    )  # fmt: skip
+    made = compare.summarise(found, robust=robust, checkpoint=checkpoint, paper=paper)
+    return list(made.rows), compare.seeds_of(found) if seeds else {}
+
+
+def configured(db: sqlite3.Connection, rows: Sequence[Row]) -> list[Row]:
+    """Return rows with their configs, which kept ones are read without."""
+    found = pooled.configs(db, list({row.group for row in rows if not row.config}))
+    return [row if row.config else row._replace(config=found[row.group]) for row in rows]
+
+
 def _of_lex(
     db: sqlite3.Connection,
     filters: dict[str, Any],
@@ -252,9 +287,7 @@ def _tell_apart(db: sqlite3.Connection, look: Look, some: _Set, kinds: Sequence[
             _, _, variant, place = some.old[row.checkpoint, (row.group, row.data)]
             some.rows.append(_entry(row._replace(variant=variant), place, config))
         return
-    members = _members(some)
-    configs = pooled.configs(db, list({row.group for row in members if not row.config}))
-    members = [row if row.config else row._replace(config=configs[row.group]) for row in members]
+    members = configured(db, _members(some))
     names = variants(members)
     ranks = places(((r.group, r.data), r.rpat, names[r.group, r.data]) for r in members)
     some.rows = [

@@ -233,6 +233,18 @@ def config_files() -> list[Path]:
     return [config_folder() / "config.toml", Path("rpat.toml")]
 
 
+def stamp() -> tuple[tuple[int, int], ...]:
+    """Return what changes when one of these files is written, made or taken away."""
+    found = []
+    for file in config_files():
+        try:
+            status = file.stat()
+            found.append((status.st_mtime_ns, status.st_size))
+        except OSError:
+            found.append((0, 0))
+    return tuple(found)
+
+
 def settings(**flags: str | None) -> dict[str, Value]:
     """Return every setting with its origin: default, files, environment, then flags."""
     written: dict[str, tuple[str, str]] = {}

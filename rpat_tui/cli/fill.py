@@ -62,7 +62,8 @@ def fill(
         which = {"dataset": dataset, "norm": norm, "model": model}
         measured = measured_at(db, checkpoint, **which, method=method)
         waiting = [p for p in pending(db, **which) if method in ("", p.subject.method)]
-        table, _ = gaps.with_open(summarise(measured, checkpoint=checkpoint), waiting, checkpoint)
+        made = summarise(measured, checkpoint=checkpoint)
+        table, _ = gaps.with_open(db, made, waiting, checkpoint)
         slots = len(Driver().read()) or max(rules().cpu_slots, 1)
         plan = gaps.plan(place, db, table.rows, seeds=seeds, attack=attack, slots=slots)
         numbers: list[int] = []

@@ -36,13 +36,15 @@ _PRINTED = {ours: printed for printed, ours in METHOD_NAMES.items()}
 _SPREAD = "%.2f ± %.2f"
 """Takes half the time of an f-string, and there are thousands."""
 _UNMARKED: Mapping[str, Collection[str]] = MappingProxyType({})
+_NO_ROWS: Mapping[str, tuple[int, Row]] = MappingProxyType({})
 
 
 class Line(NamedTuple):
     """One line of a block: a row's own numbers, or below them the paper's, a difference, a test.
 
     `cells` are by the key of their column. `depth` is the indentation, `notes` the numbers of the
-    remarks under the table, `marked` what is bold or underlined. A tuple, as rows are.
+    remarks under the table, `marked` what is bold or underlined. `rows` are the rows of the table
+    with their places, by group of columns ('' in a list). A tuple, as rows are.
     """
 
     kind: str
@@ -53,6 +55,7 @@ class Line(NamedTuple):
     notes: tuple[int, ...] = ()
     n: str = ""
     marked: Mapping[str, Collection[str]] = _UNMARKED
+    rows: Mapping[str, tuple[int, Row]] = _NO_ROWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,11 @@ class Column:
     key: str
     title: str
     group: int = -1
+
+    @property
+    def place(self) -> str:
+        """The key of its group: of the rows in a `Line` that stand in it."""
+        return self.key.rpartition(":")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +145,7 @@ def lay_out(table: Table) -> Page:
         blocks=tuple(blocks),
         common=f"All rows: {', '.join(common)}." if common else "",
         notes=tuple((i, mark) for mark, i in numbered.items()),
-        remedies=tuple(_remedies(table)),
+        remedies=tuple(remedies(table)),
         venues=table.venues,
     )
 
@@ -302,7 +310,8 @@ def _lines(
                 cells["venue"] = venue(row)
             notes = _notes(row, numbered) if row.marks and numbered else ()
             marks = marked.get(i, _UNMARKED)
-            lines.append(Line("row", depth, label, cells, variant, notes, str(row.n), marks))
+            n = str(row.n)
+            lines.append(Line("row", depth, label, cells, variant, notes, n, marks, entry.rows))
         if row.paper is not None or spread:
             lines += _paper_lines(table, entry, depth + 1, shown)
         if table.tests:
@@ -350,6 +359,7 @@ def _spread_line(
         cells=cells,
         n=counts[0] if len(set(counts)) == 1 else "/".join(counts),
         marked=marks,
+        rows=entry.rows,
     )
 
 
@@ -519,7 +529,7 @@ def _remarks(rows: Sequence[Row], groups: Mapping[int, str]) -> tuple[list[str],
     return common, {mark: i for i, mark in enumerate(rest, start=1)}
 
 
-def _remedies(table: Table) -> list[str]:
+def remedies(table: Table) -> list[str]:
     """Say what would fill the empty cells, and what `!` means."""
     found = []
     without = list(dict.fromkeys(run for row in table.rows if row.aa is None for run in row.runs))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from rpat.errors import StoreError
+from rpat.errors import RpatError
 from rpat.identity import Identity, process_identity
 from rpat_tui.home import Home, settings
 from rpat_tui.launch import control
@@ -31,6 +31,7 @@ from rpat_tui.launch.notify import tell
 from rpat_tui.launch.reconcile import reconcile
 from rpat_tui.launch.slurm.side import Slurm
 from rpat_tui.launch.stuck import Watch
+from rpat_tui.settings import stamp
 from rpat_tui.store import db as database
 from rpat_tui.store import queries, queue, submissions
 
@@ -51,6 +52,7 @@ class Worker:
         self.leaving = False
         self.watch = Watch(settings()["stuck_factor"].value)
         self.restarts_stuck = settings()["stuck_action"].value == "restart"
+        self._settings = stamp()
 
     def run(self) -> bool:
         """Work until idle or told to leave; returns False when another worker lives."""
@@ -83,6 +85,7 @@ class Worker:
                         if database.file_of(self.home) != mine:
                             self.say("the database was replaced: it is opened again")
                             break
+                        self._look_at_settings()
                         news = [side.poll(db) for side in self.sides]
                         reconcile(self.home, db, watch=self.watch, clusters=news[1])
                         self._restart_stuck(db)
@@ -94,9 +97,17 @@ class Worker:
                         if queue.work_left(db):
                             busy_at = time.monotonic()
                         time.sleep(TICK)
-            except (StoreError, OSError) as error:  # a full or busy disk: runs go on, try again
+            except (RpatError, OSError) as error:  # a full disk, a slip in a file: runs go on
                 self.say(str(error))
                 time.sleep(2)
+
+    def _look_at_settings(self) -> None:
+        """Take what the settings say of places, where a file of theirs has changed."""
+        if (now := stamp()) == self._settings:
+            return
+        self._settings = now
+        self.box.rules = rules()
+        self.say("the settings have changed: places are given by them from now on")
 
     def _restart_stuck(self, db: sqlite3.Connection) -> None:
         """End runs that are stuck, where the settings ask for it; the verdict queues them again."""

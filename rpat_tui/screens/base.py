@@ -18,6 +18,7 @@ from rpat.errors import RpatError
 from rpat_tui.acts import ACTS, Act
 from rpat_tui.screens.ask import Ask, Line
 from rpat_tui.screens.border import LEAST, STEP, Border
+from rpat_tui.screens.jump import Jump
 from rpat_tui.store import queries
 from rpat_tui.widgets.bar import Bar
 from rpat_tui.widgets.keyed import Keyed
@@ -107,6 +108,9 @@ class Page(Keyed, Screen[None]):
     async def renew(self) -> None:
         """Read what is shown again; called when the database has changed, and at first."""
 
+    def show_machine(self) -> None:
+        """Show cards and places again; called when they may look different."""
+
     def chosen(self) -> Sequence[int]:
         """Return the runs that an act is about: the marked ones, else the one at the cursor."""
         return ()
@@ -145,6 +149,29 @@ class Page(Keyed, Screen[None]):
             # The window is being closed, and its panes have gone first. Or they are still to come:
             # a screen is renewed once it has them.
             return None
+
+    # ----------------------------------------------------------------- panes
+
+    def panes(self) -> dict[str, Widget]:
+        """Return the panes that keys go between, by what they are called."""
+        return {}
+
+    def to_pane(self, pane: Widget) -> None:
+        """Go to a pane; where there is little room, it comes to the front."""
+        pane.focus()
+
+    def jump(self) -> None:
+        """Ask for a pane by its letter, and go there."""
+        panes = self.panes()
+
+        def go(name: str | None) -> None:
+            if name is not None:
+                self.to_pane(panes[name])
+
+        if panes:
+            self.app.push_screen(Jump(panes), go)
+        else:
+            self.app.notify("this screen has one pane: there is none to jump to")
 
     # ----------------------------------------------------------------- sizes
 

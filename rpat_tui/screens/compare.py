@@ -19,6 +19,7 @@ from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Static
 
 from rpat.errors import RpatError
@@ -431,6 +432,14 @@ class CompareScreen(Page):
         self.query_one("#panes").set_class(pair, "-pair")
         if pair:
             self.query_one("#results").add_class("-here")
+
+    def panes(self) -> dict[str, Widget]:
+        """Return groups, curves, plane, configs and results."""
+        return {name: self.query_one(f"#{name}") for name in PANES}
+
+    def to_pane(self, pane: Widget) -> None:
+        """Go to a pane; where there is little room, it comes to the front."""
+        self._go(str(pane.id))
 
     def action_pane(self, by: int) -> None:
         """Go to the next pane."""

@@ -178,13 +178,23 @@ class Detail(Page):
         text.rstrip()
         return text
 
+    def panes(self) -> dict[str, Widget]:
+        """Return results, config and charts."""
+        charts = dict(zip(CHARTS, self.query(ChartWidget), strict=True))
+        return {
+            "results": self.query_one("#summary"), "config": self.query_one("#settings"), **charts
+        }  # fmt: skip
+
+    def to_pane(self, pane: Widget) -> None:
+        """Go to a pane; where there is little room, it comes to the front."""
+        self.set_class(isinstance(pane, ChartWidget), "-charts")
+        self.call_after_refresh(pane.focus)
+
     def action_pane(self, by: int) -> None:
         """Go to the next pane; where there is little room, it comes to the front."""
-        panes: list[Widget] = [*self.query(Scroll), *self.query(ChartWidget)]
+        panes = list(self.panes().values())
         here = next((i for i, pane in enumerate(panes) if pane.has_focus), 0)
-        to = panes[(here + by) % len(panes)]
-        self.set_class(isinstance(to, ChartWidget), "-charts")
-        self.call_after_refresh(to.focus)
+        self.to_pane(panes[(here + by) % len(panes)])
 
     def on_chart_widget_axis_asked(self) -> None:
         """Draw all charts over steps, hours or epochs."""

@@ -114,6 +114,6 @@ def _sign(name: str) -> str:
         "slash": "/", "question_mark": "?", "colon": ":", "grave_accent": "`",
         "left_square_bracket": "[", "right_square_bracket": "]", "plus": "+", "minus": "-",
         "equals_sign": "=", "less_than_sign": "<", "greater_than_sign": ">", "full_stop": ".",
-        "comma": ",", "asterisk": "*",
+        "comma": ",", "asterisk": "*", "apostrophe": "'",
     }  # fmt: skip
     return signs.get(name, name)

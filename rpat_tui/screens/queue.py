@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -14,9 +15,12 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from rpat_tui import configure
 from rpat_tui.estimate import forecast
 from rpat_tui.glyphs import COLOURS, SHORT, Glyphs, clock
-from rpat_tui.screens.base import Page, act_bindings, retitle
+from rpat_tui.home import settings
+from rpat_tui.launch.devices import CROWD
+from rpat_tui.screens.base import IN_DEMO, Page, act_bindings, retitle
 from rpat_tui.screens.pick import Pick
 from rpat_tui.store import queries, queue
 from rpat_tui.store.db import transaction
@@ -64,6 +68,13 @@ class QueueScreen(Page):
         Binding("minus", "priority(-10)", "priority down", key_display="-", show=False),
         Binding("P", "drain", "hold/release", tooltip="hold everything back, or release it"),
         Binding("a", "avoid", "hold a place", show=False, tooltip="hold a place, or release it"),
+        Binding(
+            "S",
+            "slots",
+            "places",
+            show=False,
+            tooltip="how many runs a card takes at a time, or the CPU",
+        ),
         Binding("y", "copy", "copy", show=False),
         Binding("enter", "open", "open", show=False),
         Binding("j", "move(1)", "down", show=False),
@@ -123,6 +134,10 @@ class QueueScreen(Page):
         if ahead.total is not None:
             head += f"   all done ~{clock(ahead.total[1])}"
         self._title(head)
+        self.show_machine()
+
+    def show_machine(self) -> None:
+        """Show cards and places, where they look different."""
         machine = self.rpat.machine_text(self.size.width - 4)
         if machine != self.machine:
             self.machine = machine
@@ -170,6 +185,34 @@ class QueueScreen(Page):
     def _avoid(self, place: str | None) -> None:
         if place is not None:
             self.rpat.change(lambda db: _toggle(db, place))
+
+    def action_slots(self) -> None:
+        """Ask how many runs a card takes at a time; where there is none, the CPU."""
+        if self.rpat.replay is not None:
+            self.app.notify(IN_DEMO, severity="warning")
+            return
+        if self.rpat.readonly:
+            self.app.notify("places: this window is read-only", severity="warning")
+            return
+        cards = bool(self.rpat.machine.get("cards"))
+        name = "runs_per_gpu" if cards else "cpu_slots"
+        numbers = range(1, (CROWD if cards else max(os.cpu_count() or 1, 1)) + 1)
+        words = [*(["auto"] if cards else []), *map(str, numbers)]
+
+        def ask() -> str:
+            now = str(settings()[name].value)
+            title = f"runs {'a card' if cards else 'the CPU'} takes, now {now}"
+            known = dict.fromkeys([now, *words])  # what is chosen at first changes nothing
+            self.app.push_screen(Pick(title, list(known)), lambda word: self._slots(name, word))
+            return ""
+
+        self.rpat.tell(ask)
+
+    def _slots(self, name: str, word: str | None) -> None:
+        if word is not None:
+            self.rpat.tell(lambda: configure.put(name, word))
+            self.rpat.surveyed = float("-inf")
+            self.aside(self.rpat.look())
 
 
 def _read(db: Any) -> tuple[list[dict[str, Any]], dict[str, str], dict[int, str], Any]:

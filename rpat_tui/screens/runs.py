@@ -496,15 +496,22 @@ class RunsScreen(Page):
         self._list()
         self._head()
 
+    def panes(self) -> dict[str, Widget]:
+        """Return list, chart and details."""
+        return {"list": self.table, "chart": self.chart, "details": self.details}
+
     def action_pane(self, by: int) -> None:
         """Go to the next pane: list, chart, details."""
-        panes: list[Widget] = [self.table, self.chart, self.details]
+        panes = list(self.panes().values())
         here = next((i for i, pane in enumerate(panes) if pane.has_focus), 0)
-        to = (here + by) % len(panes)
-        self.set_class(to > 0, "-chart")
+        self.to_pane(panes[(here + by) % len(panes)])
+
+    def to_pane(self, pane: Widget) -> None:
+        """Bring a pane to the front and go there."""
+        self.set_class(pane is not self.table, "-chart")
         self.remove_class("-zoom-list", "-zoom-side", "-zoom-plot", "-zoom-details")
         self.fit_border()
-        panes[to].focus()
+        pane.focus()
 
     def action_zoom(self) -> None:
         """Give the focused pane the whole screen, or take it back."""

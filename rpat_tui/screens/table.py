@@ -13,7 +13,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import ActiveBinding, Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static
 
@@ -23,6 +23,7 @@ from rpat_tui.contrast import RULE_TITLES, RULES
 from rpat_tui.exports._layout import NO_RUN, TITLES
 from rpat_tui.gaps import Plan, fill
 from rpat_tui.glyphs import clock
+from rpat_tui.paper_table import LAYOUTS
 from rpat_tui.screens import paper
 from rpat_tui.screens.ask import Ask
 from rpat_tui.screens.base import IN_DEMO, Page, retitle
@@ -31,13 +32,15 @@ from rpat_tui.screens.saving import save
 from rpat_tui.store import kin
 from rpat_tui.store.queue import name_of
 from rpat_tui.table import MEASURES
-from rpat_tui.widgets.papertable import PaperTable, TableLine
+from rpat_tui.widgets.papertable import Layout, PaperTable
 
 EVERYTHING = "everything"
 FORMATS = {"md": "md", "latex": "tex", "csv": "csv", "json": "json"}
 """Formats of the export, and how their files end."""
 LISTED = 10
 """Parts of a plan that a question names."""
+FRAMED = 110
+"""Columns from which on panes have frames."""
 CALM = 10
 """A table that is dear to make is made anew for at most a tenth of the time."""
 
@@ -46,7 +49,7 @@ class TableScreen(Page):
     """The table, and what is behind the cell at the cursor."""
 
     AUTO_FOCUS = "PaperTable"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (150, "-broad")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (FRAMED, "-wide"), (150, "-broad")]  # noqa: RUF012
     DEFAULT_CSS = """
     TableScreen {
         #head, #cell { text-wrap: nowrap; text-overflow: ellipsis; }
@@ -66,6 +69,9 @@ class TableScreen(Page):
         &.-broad #both { layout: horizontal; }
         &.-broad #aside { width: 56; height: 1fr; }
         &.-broad #cell { text-wrap: wrap; }
+        &.-broad.-beside #both { layout: vertical; }
+        &.-broad.-beside #aside { width: 1fr; height: 5; }
+        &.-broad.-beside #cell { text-wrap: nowrap; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -81,6 +87,7 @@ class TableScreen(Page):
         Binding("b", "rule", "rule", tooltip="read results by the next rule"),
         Binding("R", "basis", "basis", show=False, tooltip="Mean and NRR on AutoAttack or PGD-20"),
         Binding("x", "columns", "columns", tooltip="show other columns"),
+        Binding("v", "layout", "layout", tooltip="data sets side by side, or below each other"),
         Binding("slash", "narrow", "filter", tooltip="keep a data set, a norm, a network"),
         Binding("e", "export", "export", tooltip="write it to a file"),
         Binding("y", "copy", "copy", show=False, tooltip="copy the command that prints the same"),
@@ -93,6 +100,10 @@ class TableScreen(Page):
         self.answer = paper.Answer()
         self._next = 0.0
         self._pulse = -2
+        self._needed = 0
+        """The columns that data sets side by side take; 0 where that is not known."""
+        self._wished = False
+        """Whether a key has just asked for the layout."""
 
     def body(self) -> ComposeResult:
         """What is shown, the table, the cell."""
@@ -105,8 +116,20 @@ class TableScreen(Page):
                 yield Static("", id="cell", markup=False)
 
     def on_mount(self) -> None:
-        """Begin in the table."""
+        """Begin in the table, laid out as it was."""
+        layout = self.rpat.remembered.get("table", "layout", "long")
+        self.ask = replace(self.ask, layout=layout if layout in LAYOUTS else "long")
         self.table.focus()
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """The keys of now; the foot of a narrow window has no room for that of the layout."""
+        found = super().active_bindings
+        if self.has_class("-narrow"):
+            for key, active in found.items():
+                if active.binding.id == "table.layout":
+                    found[key] = active._replace(binding=replace(active.binding, show=False))
+        return found
 
     @property
     def table(self) -> PaperTable:
@@ -125,7 +148,7 @@ class TableScreen(Page):
     async def _read(self) -> None:
         began, ask, pulse = time.monotonic(), self.ask, self.rpat.pulse
         try:
-            answer, lines = await self.rpat.reader.read(partial(self._lines_of, ask=ask))
+            shown = await self.rpat.reader.read(partial(self._laid_out, ask=ask, room=self.room))
         except RpatError as error:
             self.rpat.say_in_bar(str(error))
             return
@@ -135,14 +158,25 @@ class TableScreen(Page):
             self.set_timer(CALM * took + 0.1, self._late)
         self._pulse = pulse
         if ask == self.ask:  # else another table was asked for meanwhile
-            self.answer = answer
-            self._show(lines)
+            self._show(*shown)
 
-    def _lines_of(
-        self, db: sqlite3.Connection, ask: paper.Ask
-    ) -> tuple[paper.Answer, list[TableLine]]:
-        answer = paper.read(db, ask)
-        return answer, paper.lines(answer, self.rpat.glyphs)
+    def _laid_out(
+        self, db: sqlite3.Connection, ask: paper.Ask, room: int
+    ) -> tuple[paper.Answer, Layout, int]:
+        """Return the table as it fits, and the columns that its data sets side by side take."""
+        answer, needed = paper.read(db, ask), 0
+        if ask.layout != "long":
+            layout = paper.laid_out(answer, self.rpat.glyphs, ask.layout)
+            needed = layout.least
+            if needed <= room:
+                return answer, layout, needed
+        return answer, paper.laid_out(answer, self.rpat.glyphs), needed
+
+    @property
+    def room(self) -> int:
+        """The columns that lines may take where the cell's pane is below."""
+        width = self.app.size.width
+        return width - (4 if width >= FRAMED else 2)
 
     async def _late(self) -> None:
         """Read what changed while the table was at rest."""
@@ -156,11 +190,32 @@ class TableScreen(Page):
 
     # ----------------------------------------------------------------- showing
 
-    def _show(self, lines: list[TableLine]) -> None:
-        self.table.empty = NO_RUN
-        self.table.show(paper.heads(self.answer), lines)
+    def _show(self, answer: paper.Answer, layout: Layout, needed: int) -> None:
+        table, wished = self.table, self._wished
+        row, column = table.row, table.column % max(table.shown.each, 1)
+        other = bool(layout.groups) != bool(table.shown.groups)
+        self.answer, self._needed, self._wished = answer, needed, False
+        self.set_class(bool(layout.groups), "-beside")
+        table.empty = NO_RUN
+        table.show(layout)
+        if other and row >= 0:
+            table.go(row, column)
+        if wished and needed > self.room:
+            self.ask = replace(self.ask, layout="long")
+            now, hides = self.app.size.width, self.rpat.key_of("table.columns")
+            self.app.notify(
+                f"{self._too_narrow()}, this one is {now}; {hides} hides columns",
+                severity="warning",
+            )
+            self._needed = 0
+        elif wished:
+            self.rpat.remembered.put("table", "layout", self.ask.layout)
         self._head()
         self._cell()
+
+    def _too_narrow(self) -> str:
+        frame = self.app.size.width - self.room
+        return f"side by side needs a window {self._needed + frame} wide"
 
     def _head(self, doing: str = "") -> None:
         rows = self.answer.table.rows
@@ -168,9 +223,11 @@ class TableScreen(Page):
         waiting = sum(len(items) for items in self.answer.open.values())
         groups += [f"{waiting} open"] * bool(waiting)
         parts = [
-            f"Table  {RULE_TITLES.get(self.ask.rule, self.ask.rule)}", ", ".join(groups),
+            f"Table  {RULE_TITLES.get(self.ask.rule, self.ask.rule)}",
+            self._too_narrow() if self._needed > self.room else "", ", ".join(groups),
             f"Mean, NRR on {'AA' if self.ask.robust == 'aa' else 'PGD-20'}",
-            " ".join(self.ask.filters.values()), doing,
+            " ".join(self.ask.filters.values()),
+            doing,
         ]  # fmt: skip
         said = "   ".join(filter(None, parts))
         self._put("#head", Text(said, no_wrap=True, overflow="ellipsis"))
@@ -178,8 +235,12 @@ class TableScreen(Page):
 
     def _cell(self) -> None:
         at, column, signs = self.table.row, self.table.column, self.rpat.glyphs
-        said = paper.describe(self.answer, at, column, signs)
-        if not self.has_class("-broad"):
+        if at < 0 and self.table.beside:
+            group = self.table.shown.groups[column // self.table.shown.each]
+            said = paper.describe_gap(self.answer, self.table.beside, column, group)
+        else:
+            said = paper.describe(self.answer, at, column, signs)
+        if self.has_class("-beside") or not self.has_class("-broad"):
             self._put("#cell", Text("\n".join(said), no_wrap=True, overflow="ellipsis"))
             return
         text = Text("\n\n".join(filter(None, said)))
@@ -200,6 +261,9 @@ class TableScreen(Page):
 
     async def on_paper_table_opened(self, event: PaperTable.Opened) -> None:
         """Show the runs behind the row."""
+        if event.row < 0:
+            self.app.notify("there is no run of this yet", severity="warning")
+            return
         row = self.answer.table.rows[event.row]
         open_runs = [item.subject.run for item in self.answer.open.get(event.row, ())]
         names = sorted({*row.runs, *open_runs})
@@ -207,8 +271,11 @@ class TableScreen(Page):
             await self.rpat.show_runs(" or ".join(f"id={name}" for name in names))
 
     def on_resize(self, event: events.Resize) -> None:
-        """Keep the line about the cell."""
+        """Keep the line about the cell; lay the table out anew where it fits now, or no more."""
         self.call_after_refresh(self._cell)
+        self.refresh_bindings()
+        if self._needed and (self._needed <= self.room) != bool(self.table.shown.groups):
+            self.aside(self._read())
 
     # ----------------------------------------------------------------- keys
 
@@ -219,6 +286,11 @@ class TableScreen(Page):
     def action_rule(self) -> None:
         """Read results by the next rule."""
         self._ask(rule=RULES[(RULES.index(self.ask.rule) + 1) % len(RULES)])
+
+    def action_layout(self) -> None:
+        """Put data sets side by side, as the paper does, or below each other."""
+        self._wished = True
+        self._ask(layout="paper" if self.ask.layout == "long" else "long")
 
     def action_basis(self) -> None:
         """Let Mean and NRR rest on AutoAttack or on PGD-20."""
@@ -275,6 +347,9 @@ class TableScreen(Page):
             )
             return
         answer, at = self.answer, -1 if everything else self.table.row
+        if at < 0 and not everything:
+            self.app.notify("fill: there is no run of this to repeat", severity="warning")
+            return
         home, column, slots = self.rpat.home, self.table.column, self.rpat.slots
         plan = await self.told(
             self.rpat.reader.read(lambda db: paper.lacking(home, db, answer, at, column, slots))
@@ -308,7 +383,8 @@ class TableScreen(Page):
     async def _write(self, layout: str) -> None:
         """Write what `rpat table` would print; rows without numbers are left out."""
         table = self.answer.table
-        table = replace(table, rows=tuple(row for row in table.rows if row.n))
+        rows = tuple(row for row in table.rows if row.n)
+        table = replace(table, rows=rows, columns=LAYOUTS[self.ask.layout])
         out = io.StringIO()
         exports.get(layout).write(table, out)
         try:

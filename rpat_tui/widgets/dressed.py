@@ -49,6 +49,7 @@ class Dressed(App[int]):
         PaperTable > .paper--cursor { text-style: bold reverse; }
         PaperTable > .paper--blurred { background: $background; text-style: underline; }
         PaperTable > .paper--line { background: $background; text-style: underline; }
+        Jump > .sign { text-style: bold reverse; }
         OptionList > .option-list--option-highlighted { text-style: bold underline; }
         OptionList:focus > .option-list--option-highlighted { text-style: bold underline; }
         #summary:focus, #verdict:focus { background-tint: transparent; }
@@ -62,6 +63,8 @@ class Dressed(App[int]):
     }
     .-terminal {
         Screen, ModalScreen > .box { background: ansi_black; color: ansi_bright_white; }
+        Jump { background: transparent; }
+        Jump > .sign { background: ansi_cyan; color: ansi_black; text-style: bold; }
     }
     Bar:nocolor { text-style: reverse; }
     """

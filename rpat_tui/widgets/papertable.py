@@ -1,10 +1,14 @@
-"""A paper-style table to walk through: the cursor is a cell; only lines in sight are drawn."""
+"""A paper-style table to walk through: the cursor is a cell; only lines in sight are drawn.
+
+How wide its columns must be follows from all lines, which may be thousands: `Layout.of` measures
+them where that holds up no key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from rich.segment import Segment
 from rich.style import Style
@@ -18,32 +22,113 @@ from textual.widget import Widget
 from rpat_tui.charts.grid import ASCII, cells, cut
 from rpat_tui.widgets.keyed import Keyed
 
-LEAST_LABEL, MOST_LABEL = 18, 44
+LEAST_LABEL, MOST_LABEL, LEAST_BESIDE = 18, 44, 10
+BAR = " │"
+"""Stands before each group of columns."""
 PLAIN = ASCII | str.maketrans(
-    {"·": "-", "°": "'", **{sign: f"^{i}" for i, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}}
+    {"·": "-", "│": "|", "°": "'", **{sign: f"^{i}" for i, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}}
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """What stands in a cell; `style` is empty, `bold`, `underline` or both."""
+class Figure(NamedTuple):
+    """What stands in a cell; `style` is empty, `bold`, `underline` or both.
+
+    `brief` is a shorter text, where columns side by side leave no room for the other.
+    """
 
     text: str
     style: str = ""
+    brief: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TableLine:
+class TableLine(NamedTuple):
     """A line: a `heading`, a `row` that the cursor visits, `paper` and `diff` below it, a `note`.
 
-    `row` is the index of a row of the table.
+    `rows` are indices of rows of the table, one for each group of columns, -1 where there is none.
+    A tuple, since a table may have thousands.
     """
 
     kind: str
     label: str
     aside: str = ""
     figures: tuple[Figure, ...] = ()
-    row: int = -1
+    rows: tuple[int, ...] = ()
+
+
+class Widths(NamedTuple):
+    """The widths of columns, and of what stands behind their points, at one of `DENSITIES`."""
+
+    density: int
+    columns: tuple[int, ...]
+    rests: tuple[int, ...]
+
+
+LOOSE, TIGHT, BRIEF = DENSITIES = range(3)
+"""`82.92 ± 0.31`, `82.92±0.31`, and what is brief: `82.9±.3`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Lines under headings, the places of those that the cursor visits, and how wide all is.
+
+    `groups` are titles of as many columns each, which stand beside each other.
+    """
+
+    heads: tuple[str, ...] = ()
+    lines: tuple[TableLine, ...] = ()
+    groups: tuple[str, ...] = ()
+    stops: tuple[int, ...] = ()
+    label: int = LEAST_LABEL
+    """Cells that the longest label takes, up to `MOST_LABEL`."""
+    widths: tuple[Widths, ...] = (Widths(LOOSE, (), ()),)
+    """From loose to brief."""
+
+    @classmethod
+    def of(
+        cls,
+        heads: Sequence[str],
+        lines: Sequence[TableLine],
+        groups: Sequence[str] = (),
+        *,
+        ascii_only: bool = False,
+    ) -> Layout:
+        """Measure lines; their figures have no wide characters."""
+        rows = [line for line in lines if line.figures]
+        longest = max((cells(f"{x.label}  {x.aside}".rstrip()) for x in rows), default=0)
+        columns = list(zip(*(line.figures for line in lines if line.figures), strict=True))
+        return cls(
+            heads=tuple(heads),
+            lines=tuple(lines),
+            groups=tuple(groups),
+            stops=tuple(i for i, line in enumerate(lines) if line.kind == "row"),
+            label=min(max(longest + 1, LEAST_BESIDE if groups else LEAST_LABEL), MOST_LABEL),
+            widths=tuple(
+                _widths(heads, columns or [()] * len(heads), groups, density, ascii_only)
+                for density in (DENSITIES if groups else (LOOSE, TIGHT))
+            ),
+        )
+
+    @property
+    def each(self) -> int:
+        """How many columns a group has."""
+        return len(self.heads) // max(len(self.groups), 1)
+
+    @property
+    def least(self) -> int:
+        """The cells that the lines take at least."""
+        return min(self.label, LEAST_LABEL) + self._beside(self.widths[-1])
+
+    def fitting(self, width: int) -> tuple[Widths, int]:
+        """Return the widest columns that leave room for the labels, or the narrowest there are.
+
+        Beside them the cells that are left for the labels.
+        """
+        fitting = (w for w in self.widths if self._beside(w) + self.label <= width)
+        found = next(fitting, self.widths[-1])
+        return found, max(min(self.label, width - self._beside(found)), 8)
+
+    def _beside(self, widths: Widths) -> int:
+        return sum(widths.columns) + len(BAR) * len(self.groups)
 
 
 class PaperTable(Keyed, Widget, can_focus=True):
@@ -51,7 +136,7 @@ class PaperTable(Keyed, Widget, can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "paper--title", "paper--heading", "paper--row", "paper--dim", "paper--cursor",
-        "paper--line", "paper--blurred",
+        "paper--line", "paper--blurred", "paper--bar",
     }  # fmt: skip
     DEFAULT_CSS = """
     PaperTable {
@@ -60,6 +145,7 @@ class PaperTable(Keyed, Widget, can_focus=True):
         & > .paper--heading { color: $text-primary; text-style: bold; }
         & > .paper--row { color: $foreground; }
         & > .paper--dim { color: $text-muted; }
+        & > .paper--bar { color: $border-blurred; }
         & > .paper--line { background: $foreground 8%; }
         & > .paper--cursor { background: $block-cursor-blurred-background; text-style: bold; }
         & > .paper--blurred { background: $foreground 12%; }
@@ -97,24 +183,30 @@ class PaperTable(Keyed, Widget, can_focus=True):
         """Prepare an empty table; `empty` is said while there is no line."""
         super().__init__(id=id)
         self.empty, self.ascii_only = empty, ascii_only
-        self.heads: tuple[str, ...] = ()
-        self.lines: tuple[TableLine, ...] = ()
-        self.stops: tuple[int, ...] = ()
+        self.shown = Layout()
         self.at, self.column, self.top = 0, 0, 0
-        self._label, self._tight = LEAST_LABEL, False
-        self._sizes: tuple[int, ...] = ()
-        self._rests: tuple[int, ...] = ()
+        self._label, self._widths = LEAST_LABEL, self.shown.widths[0]
         self._drawn = (-1, -1)
 
     # ------------------------------------------------------------- data
 
-    def show(self, heads: Sequence[str], lines: Sequence[TableLine]) -> None:
+    @property
+    def lines(self) -> tuple[TableLine, ...]:
+        """The lines that are shown."""
+        return self.shown.lines
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The places of the lines that the cursor visits."""
+        return self.shown.stops
+
+    def show(self, layout: Layout) -> None:
         """Show other lines; the cursor stays on its place, as far as there is one."""
-        if (tuple(heads), tuple(lines)) == (self.heads, self.lines):
+        if layout == self.shown:
             return
-        self.heads, self.lines = tuple(heads), tuple(lines)
-        self.stops = tuple(i for i, line in enumerate(self.lines) if line.kind == "row")
+        self.shown = layout
         self.at = min(self.at, max(len(self.stops) - 1, 0))
+        self.column = min(self.column, max(len(layout.heads) - 1, 0))
         self._arrange()
         self._drawn = (-1, -1)
         self._tell()
@@ -122,21 +214,33 @@ class PaperTable(Keyed, Widget, can_focus=True):
     @property
     def row(self) -> int:
         """The row of the table at the cursor, -1 where there is none."""
-        return self.lines[self.stops[self.at]].row if self.stops else -1
+        return self.beside[self.column // self.shown.each] if self.stops else -1
 
-    def go(self, row: int) -> None:
-        """Put the cursor on a row of the table."""
-        found = [i for i, stop in enumerate(self.stops) if self.lines[stop].row == row]
-        if found:
-            self.at = found[0]
-            self._tell()
+    @property
+    def beside(self) -> tuple[int, ...]:
+        """The rows of the table on the line at the cursor, one for each group of columns."""
+        return self.lines[self.stops[self.at]].rows if self.stops else ()
+
+    @property
+    def tops(self) -> int:
+        """How many lines the headings take."""
+        return 2 if self.shown.groups else 1
+
+    def go(self, row: int, column: int) -> None:
+        """Put the cursor on a row of the table and a column of its group."""
+        for at, stop in enumerate(self.stops):
+            rows = self.lines[stop].rows
+            if row in rows:
+                self.at, self.column = at, rows.index(row) * self.shown.each + column
+                self._tell()
+                return
 
     # ------------------------------------------------------------- keys
 
     def action_move(self, down: int, right: int) -> None:
         """Move the cursor by a row or a column."""
         self.at = min(max(self.at + down, 0), max(len(self.stops) - 1, 0))
-        self.column = min(max(self.column + right, 0), max(len(self.heads) - 1, 0))
+        self.column = min(max(self.column + right, 0), max(len(self.shown.heads) - 1, 0))
         self._tell()
 
     def action_jump(self, last: bool) -> None:
@@ -146,7 +250,7 @@ class PaperTable(Keyed, Widget, can_focus=True):
 
     def action_page(self, halves: int) -> None:
         """Move by half a page or a whole one."""
-        self.action_move(halves * max((self.size.height - 1) // 2, 1), 0)
+        self.action_move(halves * max((self.size.height - self.tops) // 2, 1), 0)
 
     def action_open(self) -> None:
         """Ask for the runs behind the row."""
@@ -169,15 +273,17 @@ class PaperTable(Keyed, Widget, can_focus=True):
         if left[1] != self.top or top != self.top:
             self.refresh()
         else:
-            places = {index - self.top + 1 for index in (left[0], here)}
+            places = {index - self.top + self.tops for index in (left[0], here)}
             edge = self.gutter
             self.refresh(*(
-                Region(edge.left, edge.top + y, self.size.width, 1) for y in sorted(places) if y > 0
+                Region(edge.left, edge.top + y, self.size.width, 1)
+                for y in sorted(places)
+                if y >= self.tops
             ))  # fmt: skip
         self.post_message(self.Moved(self.row, self.column))
 
     def _keep_in_view(self) -> None:
-        room = max(self.size.height - 1, 1)
+        room = max(self.size.height - self.tops, 1)
         here = self.stops[self.at] if self.stops else 0
         first = here if self.at else 0  # with the first row its heading is seen
         if here and self.lines[here - 1].kind == "heading":
@@ -206,28 +312,9 @@ class PaperTable(Keyed, Widget, can_focus=True):
 
     def _arrange(self) -> None:
         """Give each column its width: spreads lose their spaces first, then labels are cut."""
-        longest = max([LEAST_LABEL, *(cells(f"{x.label}  {x.aside}".strip()) for x in self.lines
-                                      if x.kind == "row")])  # fmt: skip
-        wanted = min(longest, MOST_LABEL)
-        for tight in (False, True):
-            self._tight = tight
-            columns = [
-                [_split(self._said(line.figures[i])) for line in self.lines if line.figures]
-                for i in range(len(self.heads))
-            ]
-            self._rests = tuple(max((cells(rest) for _, rest in c), default=0) for c in columns)
-            self._sizes = tuple(
-                max([cells(head), *(cells(whole) + rests for whole, _ in column)]) + 2 - tight
-                for head, rests, column in zip(self.heads, self._rests, columns, strict=True)
-            )
-            if sum(self._sizes) + wanted <= self.size.width:
-                break
-        self._label = max(min(wanted, self.size.width - sum(self._sizes)), 8)
+        self._widths, self._label = self.shown.fitting(self.size.width)
         self._keep_in_view()
         self.refresh()
-
-    def _said(self, figure: Figure) -> str:
-        return self._plain(figure.text.replace(" ± ", "±") if self._tight else figure.text)
 
     def _plain(self, text: str) -> str:
         return text.translate(PLAIN) if self.ascii_only else text
@@ -239,19 +326,37 @@ class PaperTable(Keyed, Widget, can_focus=True):
         return self.get_component_rich_style(f"paper--{name}")
 
     def render_line(self, y: int) -> Strip:
-        """Return a line in sight; the first one holds the headings."""
+        """Return a line in sight, or a heading."""
         width = self.size.width
-        if y == 0:
-            text = Text("Method".ljust(self._label), style=self._style("title"))
-            for head, size in zip(self.heads, self._sizes, strict=True):
-                text.append(self._plain(head).rjust(size))
-            return self._strip(text, width)
-        index = self.top + y - 1
+        if y < self.tops:
+            return self._strip(self._titles() if y < self.tops - 1 else self._heads(), width)
+        index = self.top + y - self.tops
         if not self.lines:
             return self._strip(Text(self.empty if y == 1 else "", self._style("dim")), width)
         if index >= len(self.lines):
             return Strip.blank(width, self.rich_style)
         return self._strip(self._line(index), width)
+
+    def _titles(self) -> Text:
+        """Return the titles of the groups, each above its columns."""
+        text, each = Text(" " * self._label), self.shown.each
+        for i, group in enumerate(self.shown.groups):
+            room = sum(self._widths.columns[i * each : (i + 1) * each])
+            text.append(self._plain(BAR), self._style("bar"))
+            text.append(f" {self._plain(group)}".ljust(room), self._style("heading"))
+        return text
+
+    def _heads(self) -> Text:
+        text = Text("Method".ljust(self._label), style=self._style("title"))
+        for i, (head, size) in enumerate(zip(self.shown.heads, self._widths.columns, strict=True)):
+            self._divide(text, i)
+            text.append(self._plain(head).rjust(size))
+        return text
+
+    def _divide(self, text: Text, column: int) -> None:
+        """Draw the line between groups before the first column of one."""
+        if self.shown.groups and column % self.shown.each == 0:
+            text.append(self._plain(BAR), self._style("bar"))
 
     def _line(self, index: int) -> Text:
         line = self.lines[index]
@@ -268,11 +373,13 @@ class PaperTable(Keyed, Widget, can_focus=True):
         if line.aside and room > 3:
             text.append("  " + self._short(line.aside, room), aside_style)
         text.append(" " * (self._label - cells(text.plain)))
-        for i, (figure, size) in enumerate(zip(line.figures, self._sizes, strict=True)):
-            said = self._said(figure)
+        sizes = zip(self._widths.columns, self._widths.rests, strict=True)
+        for i, (figure, (size, behind)) in enumerate(zip(line.figures, sizes, strict=True)):
+            said = _said(figure, self._widths.density, self.ascii_only)
             whole, rest = _split(said)
-            after = self._rests[i] - cells(rest)
-            text.append(" " * (size - cells(whole) - self._rests[i]))
+            after = behind - cells(rest)
+            self._divide(text, i)
+            text.append(" " * (size - cells(whole) - behind))
             own = Style.parse(figure.style) if figure.style else Style.null()
             if here and i == self.column:
                 own += self._style("cursor" if self.has_focus else "blurred")
@@ -282,9 +389,43 @@ class PaperTable(Keyed, Widget, can_focus=True):
 
     def _strip(self, text: Text, width: int) -> Strip:
         base = self.rich_style
-        segments = [Segment(s.text, base + s.style if s.style else base)
+        own = base + text.style if isinstance(text.style, Style) else base
+        segments = [Segment(s.text, base + s.style if s.style else own)
                     for s in text.render(self.app.console, end="")]  # fmt: skip
         return Strip(segments).adjust_cell_length(width, base)
+
+
+def _widths(
+    heads: Sequence[str],
+    columns: Iterable[Sequence[Figure]],
+    groups: Sequence[str],
+    density: int,
+    ascii_only: bool,
+) -> Widths:
+    """Return how wide columns must be for numbers whose points stand below each other.
+
+    The first of a group is wider where the title of the group asks for it.
+    """
+    sizes, rests = [], []
+    for head, column in zip(heads, columns, strict=True):
+        shapes = {(t.find("."), len(t)) for t in {_said(f, density, ascii_only) for f in column}}
+        wholes = max([size if point < 0 else point for point, size in shapes], default=0)
+        rests.append(max([size - point for point, size in shapes if point >= 0], default=0))
+        sizes.append(max(cells(head), wholes + rests[-1]) + (2 if density == LOOSE else 1))
+    each = len(heads) // max(len(groups), 1)
+    for i, group in enumerate(groups):
+        missing = cells(group) + 1 - sum(sizes[i * each : (i + 1) * each])
+        sizes[i * each] += max(missing, 0)
+    return Widths(density, tuple(sizes), tuple(rests))
+
+
+def _said(figure: Figure, density: int, ascii_only: bool) -> str:
+    text = figure[0]
+    if density == BRIEF and figure[2]:
+        text = figure[2]
+    elif density != LOOSE:
+        text = text.replace(" ± ", "±")
+    return text.translate(PLAIN) if ascii_only and not text.isascii() else text
 
 
 def _split(text: str) -> tuple[str, str]:

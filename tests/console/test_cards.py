@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,7 @@ from rpat.errors import ConfigError
 from rpat.identity import process_identity
 from rpat.journal import Journal, read
 from rpat.rundir import RunDir
-from rpat_tui import gauges
+from rpat_tui import configure, gauges
 from rpat_tui.cli import checks, main
 from rpat_tui.home import Home, settings
 from rpat_tui.launch import box as boxes
@@ -790,6 +791,34 @@ def test_a_worker_fills_cards_and_samples_what_its_runs_use(
     assert db.execute("select n, memory_mb from runs").fetchall() == memory
 
 
+def test_a_worker_gives_as_many_places_as_the_settings_say_now(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("RPAT_CPU_SLOTS", "RPAT_RUNS_PER_GPU"):
+        monkeypatch.delenv(name, raising=False)
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        made.leave()
+
+    box = Box(rules(), list)
+    made = worker.Worker(home, 60, box, say)
+    assert box.rules.cpu_slots == 1
+    configure.put("cpu_slots", "3")
+    configure.put("runs_per_gpu", "auto")
+    assert made.run()
+    assert (box.rules.cpu_slots, box.rules.runs_per_gpu) == (3, 0)
+    assert said == ["the settings have changed: places are given by them from now on"]
+    (tmp_path / "config" / "rpat" / "config.toml").write_text("cpu_slots = 'many'\n")
+    made.leaving = False
+    monkeypatch.setattr(worker.time, "sleep", lambda _: None)
+    assert made.run(), "a slip in a file ends no worker"
+    assert box.rules.cpu_slots == 3
+    assert "setting cpu_slots is 'many'" in said[-1]
+
+
 def test_a_worker_says_which_card_it_leaves_alone(
     db: sqlite3.Connection, enqueue: Enqueue, serving: Callable[..., worker.Worker],
     monkeypatch: pytest.MonkeyPatch,
@@ -978,6 +1007,16 @@ def test_gpus_fits_the_terminal_also_without_unicode(db: sqlite3.Connection, wid
         if width >= 80:
             assert all(line.cell_len <= width for line in lines)
         assert glyphs or all(line.plain.isascii() for line in lines)
+    lately = {"cuda:0": [0, 50, 100], "cuda:1": list(range(40)), "cuda:2": [0] * 12}
+    wide = [line.plain for line in gauges.lines(found, 120, lately=lately)]
+    assert "lately" in wide[0]
+    assert "          ▁▅█ ████████▌  94%" in wide[1]
+    assert "▃▃▃▃▃▃▃▃▃▃▄▄ ▒▒▒▒" in wide[2], "the newest, of all that a card can do"
+    assert "▁▁▁▁▁▁▁▁▁▁▁▁ ░░░" in wide[3]
+    assert all(len(line) <= 120 for line in wide)
+    assert gauges.lines(found, 80, lately=lately) == gauges.lines(found, 80)
+    in_ascii = gauges.lines(found, 120, glyphs=False, lately=lately)
+    assert all(line.plain.isascii() for line in in_ascii)
     plain = [line.plain for line in gauges.lines(found, 80, glyphs=False)]
     assert (
         plain[1]

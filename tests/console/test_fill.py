@@ -31,7 +31,7 @@ def train(home: Home, db: sqlite3.Connection, *seeds: int, rpat: bool = False) -
 
 def table(db: sqlite3.Connection) -> list[gaps.Row]:
     made = summarise(queries.measurements(db, checkpoint="best"), checkpoint="best")
-    return list(gaps.with_open(made, pending(db), "best")[0].rows)
+    return list(gaps.with_open(db, made, pending(db), "best")[0].rows)
 
 
 def lines(home: Home, db: sqlite3.Connection, **more: object) -> list[str]:

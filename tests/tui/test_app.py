@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 import shlex
 import sqlite3
 from collections.abc import Iterator
@@ -22,19 +24,22 @@ from rpat.rundir import RunDir
 from rpat_tui.acts import ACTS
 from rpat_tui.app import RpatApp
 from rpat_tui.cli import app as commands
-from rpat_tui.home import Home
+from rpat_tui.home import Home, settings
+from rpat_tui.launch.cards import Card
 from rpat_tui.replay import CAST, Part, Replay
 from rpat_tui.screens.base import Page
 from rpat_tui.screens.detail import Detail
+from rpat_tui.screens.jump import Jump, letters
 from rpat_tui.screens.keys import Keys
 from rpat_tui.screens.modes import MODES, PLACES
 from rpat_tui.screens.pick import Pick
 from rpat_tui.screens.queue import QueueScreen
-from rpat_tui.screens.runs import METRICS, RunsScreen
+from rpat_tui.screens.runs import METRICS, About, RunsScreen
 from rpat_tui.store import db as database
 from rpat_tui.store.queue import MOVES
 from rpat_tui.widgets.bar import Bar
 from rpat_tui.widgets.chart import ChartWidget
+from rpat_tui.widgets.runtable import RunTable
 from rpat_tui.widgets.tail import Tail
 from tests.tui.driving import driven, press, rest, said, seen, table, until
 
@@ -332,6 +337,35 @@ def test_stopping_pausing_and_the_order_of_the_queue_from_the_keyboard(
     driven(home, drive)
 
 
+def test_the_places_of_the_machine_are_set_from_the_queue(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("RPAT_CPU_SLOTS", "RPAT_RUNS_PER_GPU"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "2", "S")
+        assert "runs the CPU takes, now 1" in seen(app)
+        await press(pilot, "4", "enter")
+        assert "cpu_slots is 4" in said(app)
+        await until(pilot, lambda: re.search(r"│ +3  free", seen(app)))
+        monkeypatch.setattr(app.driver, "read", lambda: [Card(index=0, name="A100")])
+        app.surveyed = float("-inf")
+        await app.look()
+        await press(pilot, "S", *"auto", "enter", "S")
+        assert "runs a card takes, now auto" in seen(app)
+        await press(pilot, "escape")
+        app.readonly = True
+        await press(pilot, "S")
+        assert "this window is read-only" in said(app)
+
+    driven(home, drive)
+    assert settings()["runs_per_gpu"].value == "auto"
+    assert settings()["cpu_slots"].value == 4
+
+
 def test_a_window_that_is_read_only_changes_nothing(shared: Home) -> None:
     before = dump(shared)
 
@@ -522,6 +556,56 @@ def test_panes_are_reached_and_zoomed_in_any_size(shared: Home, size: tuple[int,
         assert app.screen.query_one(ChartWidget).region.width > 20  # never a focus nobody sees
 
     driven(shared, drive, size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_pane_is_reached_by_its_letter(shared: Home, size: tuple[int, int]) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        def focused() -> object:
+            assert app.focused is not None
+            return app.focused.id
+
+        await press(pilot, "apostrophe")
+        assert isinstance(app.screen, Jump)
+        assert all(sign in seen(app) for sign in ("l  list", "c  chart", "d  details"))
+        screen = app.screen_stack[0]
+        for letter, pane in (("c", ChartWidget), ("d", About), ("l", RunTable)):
+            await press(pilot, *["apostrophe"] * (letter != "c"), letter)
+            assert isinstance(app.focused, pane)
+            assert app.focused.region.area
+        await press(pilot, "apostrophe", "q", "apostrophe", "escape", "apostrophe", "apostrophe")
+        assert app.screen is screen
+        assert isinstance(app.focused, RunTable)
+        await press(pilot, "3", "apostrophe", "r")
+        assert focused() == "results"
+        await press(pilot, "apostrophe", "o")
+        assert focused() == "config"
+        await press(pilot, "1", "enter", "apostrophe", "o")
+        assert focused() == "c-loss"
+        assert app.focused.region.area  # type: ignore[union-attr]
+        await press(pilot, "escape", "4", "apostrophe")
+        assert said(app) == "this screen has one pane: there is none to jump to"
+
+    driven(shared, drive, size)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light", "16-colour", "mono"])
+def test_letters_lie_on_the_page_in_every_theme(shared: Home, theme: str) -> None:
+    async def drive(pilot: Pilot[int], app: RpatApp) -> None:
+        await press(pilot, "apostrophe")
+        assert "d  details" in seen(app)
+        assert "Runs 14 of 14" in seen(app)
+        (line,) = [line for line in app.screen._compositor.render_strips() if "c  ch" in line.text]
+        (word,) = [s for s in line if "c  chart" in s.text]
+        assert word.style is not None
+        assert word.style.reverse or word.style.color != word.style.bgcolor
+
+    driven(shared, drive, (120, 34), theme=theme)
+
+
+def test_panes_have_letters_of_their_own() -> None:
+    names = ["config", "curves", "cc", "c", "logit MSE", "l"]
+    assert letters(names) == dict(zip("cuabld", [*names[:3], "c", "logit MSE", "l"], strict=True))
 
 
 def test_the_pages_about_a_run_are_turned_in_a_wide_window(shared: Home) -> None:

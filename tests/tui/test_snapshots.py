@@ -24,7 +24,7 @@ from rpat_tui.launch.cards import Card, Driver, Process
 from rpat_tui.replay import Replay
 from rpat_tui.widgets.plain import plain
 from tests.tui.driving import rest
-from tests.tui.stored import small_home
+from tests.tui.stored import paper_home, small_home
 
 NOW = 1_800_000_000.0
 """Friday, 15 January 2027, 08:00 UTC."""
@@ -149,6 +149,13 @@ def test_a_table_with_holes_and_running_cells_looks_as_it_did(
 ) -> None:
     home = small_home(tmp_path_factory.mktemp("holes"))
     assert snap_compare(Still(home), terminal_size=size, run_before=going(*keys))
+
+
+def test_data_sets_stand_side_by_side(
+    tmp_path_factory: pytest.TempPathFactory, snap_compare: Compare
+) -> None:
+    home = paper_home(tmp_path_factory.mktemp("beside"))
+    assert snap_compare(Still(home), terminal_size=(120, 34), run_before=going("4", "v", "P", "j"))
 
 
 def test_an_empty_home_welcomes(tmp_path: Path, snap_compare: Compare) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,15 @@ from rpat_tui.app import RpatApp
 from rpat_tui.compare import summarise
 from rpat_tui.home import Home
 from rpat_tui.launch import frozen, worker
+from rpat_tui.remembered import Remembered
 from rpat_tui.screens.ask import Ask
 from rpat_tui.screens.runs import RunsScreen
 from rpat_tui.screens.table import TableScreen
 from rpat_tui.store import db as database
 from rpat_tui.store import queries
-from rpat_tui.widgets.papertable import Figure, PaperTable, TableLine
-from tests.tui.driving import press, rest, seen
-from tests.tui.stored import copied, drive, small_home
+from rpat_tui.widgets.papertable import Figure, Layout, PaperTable, TableLine
+from tests.tui.driving import driven, press, rest, said, seen, until
+from tests.tui.stored import copied, drive, paper_home, small_home
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +152,147 @@ def test_columns_are_hidden_and_come_back(home: Home) -> None:
     drive(home, check)
 
 
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home with two data sets that no test changes."""
+    return paper_home(tmp_path_factory.mktemp("paper"))
+
+
+@pytest.mark.parametrize(("width", "clean"), [(120, "83.8±.1*"), (160, "83.76±0.07*")])
+def test_data_sets_stand_side_by_side_where_there_is_room(
+    paper: Home, width: int, clean: str
+) -> None:
+    async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        await opened(pilot, app)
+        assert "CIFAR-100 · ResNet-18" in seen(app)
+        await press(pilot, "v")
+        assert row(app, "CIFAR-10").split() == ["CIFAR-10", "│", "CIFAR-100"]
+        heads = ["Clean", "PGD-20", "AA", "Mean", "NRR", "n"]
+        assert row(app, "Method").split() == ["Method", "│", *heads, "│", *heads]
+        assert "ResNet-18 · l_inf · best checkpoint" in seen(app)
+        lines = [line.strip(" │") for line in seen(app).splitlines()]
+        rpat = [line.split() for line in lines if line.startswith("+ RPAT")]
+        assert rpat[0][3] == clean
+        assert rpat[1][-8:] == ["●", rpat[1][-7], "●", *rpat[1][-5:-1], "1/3"]
+        assert rpat[2][-6:] == [*"–––––", "0"]
+        assert all(len(line) <= width for line in seen(app).splitlines())
+        await press(pilot, "v")
+        assert "CIFAR-100 · ResNet-18" in seen(app)
+
+    drive(paper, check, (width, 34))
+
+
+def test_side_by_side_the_cursor_goes_from_data_set_to_data_set(
+    paper: Home, nothing_starts: None
+) -> None:
+    async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        screen = await opened(pilot, app)
+        await press(pilot, *"jjjl", "v")
+        cell = "TRADES + RPAT · cifar10 · resnet18 · PGD-20 52.98 ± 0.13"
+        assert cell in seen(app)
+        assert "runs r0010 r0011 r0012" in seen(app)
+        await press(pilot, *"llllll")
+        assert "TRADES + RPAT · cifar100 · resnet18 · PGD-20 30.08" in seen(app)
+        assert "runs r0028 ● r0029 4/12 ◌ r0030" in seen(app)
+        below = screen.table.row
+        await press(pilot, "v")
+        assert (screen.table.row, screen.table.column) == (below, 1)
+        assert "TRADES + RPAT · cifar100 · resnet18 · PGD-20 30.08" in seen(app)
+        await press(pilot, "v", "G")
+        assert "MART + RPAT · CIFAR-100 · resnet18 · PGD-20" in seen(app)
+        assert "no run yet" in seen(app)
+        assert "c on r0016 in the list composes one like it" in seen(app)
+        await press(pilot, "enter", "f")
+        assert said(app).splitlines() == [
+            "there is no run of this yet", "fill: there is no run of this to repeat"
+        ]  # fmt: skip
+        await press(pilot, "k", "enter")
+        assert isinstance(app.screen, RunsScreen)
+        assert app.screen.query_of_list.where == "id=r0031 or id=r0032 or id=r0033"
+
+    driven(paper, check)
+
+
+def test_what_is_too_narrow_for_two_data_sets_is_said_in_a_line(
+    paper: Home, nothing_starts: None
+) -> None:
+    async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        await opened(pilot, app)
+        before = seen(app)
+        await press(pilot, "v")
+        assert seen(app) == before
+        assert re.fullmatch(
+            r"side by side needs a window 1\d\d wide, this one is 80; x hides columns", said(app)
+        )
+        await press(pilot, "x", *"hide Mean", "enter", "x", *"hide PGD", "enter", "v")
+        assert row(app, "Method").split().count("NRR") == 2
+        assert len(said(app).splitlines()) == 1
+
+    driven(paper, check, (80, 24))
+
+
+def test_a_window_that_becomes_narrow_says_so_and_finds_back(
+    paper: Home, nothing_starts: None
+) -> None:
+    async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        screen = await opened(pilot, app)
+        await press(pilot, "v")
+        for width, beside in ((80, False), (120, True), (100, False), (160, True)):
+            await pilot.resize_terminal(width, 34)
+            await until(pilot, lambda want=beside: bool(screen.table.shown.groups) == want)
+            await rest(pilot)
+            assert ("side by side needs a window 1" in seen(app)) != beside
+            assert ("CIFAR-100 · ResNet-18" in seen(app)) != beside
+
+    driven(paper, check)
+
+
+def test_the_layout_is_remembered_copied_and_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_starts: None
+) -> None:
+    own = paper_home(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        copies = copied(app, monkeypatch)
+        await opened(pilot, app)
+        await press(pilot, "v", "y", "e", *"md", "enter")
+        assert copies == ["rpat table --layout paper"]
+        app.remember()
+
+    async def again(pilot: Pilot[int], app: RpatApp) -> None:
+        await opened(pilot, app)
+        assert "│ CIFAR-100 " in seen(app)
+        await press(pilot, "v")
+        app.remember()
+
+    async def at_last(pilot: Pilot[int], app: RpatApp) -> None:
+        await opened(pilot, app)
+        assert "CIFAR-100 · ResNet-18" in seen(app)
+
+    for what in (check, again, at_last):
+        driven(own, what, remembered=Remembered(own))
+    with database.opened(own) as db:
+        made = summarise(queries.measurements(db, checkpoint="best"), checkpoint="best")
+    out = io.StringIO()
+    exports.get("md").write(replace(made, columns=("dataset",)), out)
+    assert (tmp_path / "table.md").read_text("utf-8") == out.getvalue()
+
+
+def test_the_papers_numbers_stand_below_ours_side_by_side(paper: Home) -> None:
+    async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        await opened(pilot, app)
+        await press(pilot, "v", "P")
+        numbers = [line.replace("│", " ").split() for line in seen(app).splitlines()]
+        printed = [line[1:] for line in numbers if line[:1] == ["paper"]]
+        assert " ".join(printed[0]) == "82.9 50.6 46.7 64.8 59.8 56.6 28.8 25.0 40.8 34.7"
+        assert len(printed[-1]) == 5, "MART with RPAT on CIFAR-100 has no run here"
+        difference = next(line for line in numbers if line[:1] == ["difference"])
+        assert difference[1:4] == ["+.0", "+1.2", "!"]
+
+    drive(paper, check)
+
+
 def test_enter_shows_the_runs_behind_a_row(home: Home) -> None:
     async def check(pilot: Pilot[int], app: RpatApp) -> None:
         await opened(pilot, app)
@@ -192,7 +336,10 @@ def test_ascii_stays_ascii(home: Home) -> None:
         await opened(pilot, app)
         await press(pilot, "R", "P", "G")
         table = app.screen.query_one(PaperTable)
-        assert "".join(table.render_line(y).text for y in range(table.size.height)).isascii()
+        for key in "Gv":
+            await press(pilot, key)
+            assert "".join(table.render_line(y).text for y in range(table.size.height)).isascii()
+        assert "| CIFAR-10" in seen(app)
 
     drive(home, check, ascii_only=True)
 
@@ -212,8 +359,9 @@ def test_a_long_table_scrolls_with_the_cursor_in_sight() -> None:
             table = app.query_one(PaperTable)
             figures = tuple(Figure("12.34 ± 0.50") for _ in range(3))
             lines = [TableLine("heading", "block")]
-            lines += [TableLine("row", f"row {i}", figures=figures, row=i) for i in range(5000)]
-            table.show(("a", "b", "c"), [*lines, TableLine("note", "the end")])
+            lines += [TableLine("row", f"row {i}", figures=figures, rows=(i,)) for i in range(5000)]
+            lines.append(TableLine("note", "the end"))
+            table.show(Layout.of(("a", "b", "c"), lines))
             table.focus()
             for key, first in (("G", 4999), ("k", 4998), ("pageup", 4988), ("g", 0)):
                 await pilot.press(key)
