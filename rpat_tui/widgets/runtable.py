@@ -382,6 +382,7 @@ class RunTable(Keyed, Widget, can_focus=True):
                 if page is not None and source is self.source:
                     self.apply(page)
         except RpatError as error:
+            self._be_late()  # nothing is coming that the titles should wait for
             self.post_message(self.Failed(self, str(error)))
         finally:
             self._reading = False
