@@ -95,8 +95,15 @@ def read(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
         some = lines[first : first + AT_ONCE]
         for line, value in zip(some, _values(some), strict=True):
             offset += len(line) + 1
-            if isinstance(value, dict) and isinstance(value.get("seq"), int) and "kind" in value:
+            if _is_record(value):
                 yield value, offset
+
+
+def _is_record(value: Any) -> bool:
+    """Return whether a line holds a record; a number beyond 64 bits is damage."""
+    if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+        return False
+    return isinstance(value.get("seq"), int) and 0 <= value["seq"] < 1 << 63
 
 
 def counted(files: Iterable[Path], kind: str) -> list[Record]:

@@ -147,6 +147,13 @@ def _position(db: sqlite3.Connection, key: tuple[int, int, str]) -> tuple[int, i
     return row or (0, 0)
 
 
+_DAMAGE = (
+    KeyError, TypeError, ValueError, AttributeError, OverflowError,
+    sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError,
+)  # fmt: skip
+"""What a line of JSON causes that is no record of ours; the last four: of a wrong type."""
+
+
 class _Batch:
     """The new records of one file, on their way into rows."""
 
@@ -170,7 +177,7 @@ class _Batch:
         if handler is not None:
             try:
                 handler(self, record)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except _DAMAGE as error:
                 # A line of JSON that is no record of ours must not stop the others.
                 record = {**record, "kind": "damaged", "was": record["kind"], "why": repr(error)}
         if record["kind"] not in ("log", "epoch", "eval", "study", "sample"):
@@ -258,6 +265,8 @@ class _Batch:
         """Keep an evaluation, unless a later attempt trains those weights again."""
         if record.get("step", 0) > self.limit:
             return
+        for key in ("clean", "robust"):
+            _number(record.get(key))  # a repeated row may be ignored, and so would a wrong type
         row = {("of_n" if key == "of" else key): record.get(key) for key in EVALUATION}
         row |= {"run": self.n, "attempt": self.attempt, "seq": record["seq"], "t": record["t"]}
         row |= {key: record.get(key, default) for key, default in LATER.items()}

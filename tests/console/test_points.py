@@ -304,3 +304,31 @@ def test_an_attempt_that_begins_nowhere_drops_no_point(
     assert len(read(home, db, [BEGIN | {"from_step": start}]).fetchall()) == 2
     (damaged,) = queries.events(db, 1, ["damaged"])
     assert damaged["was"] == "begin"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"kind": "eval", "clean": "high"}, {"kind": "eval", "epoch": [1]},
+        {"kind": "eval", "n": 1 << 70}, {"kind": "error", "message": {"a": 1}},
+        {"kind": "end", "word": [1]}, {"kind": "notice", "what": "plan", "steps": "many"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_record_of_a_wrong_type_costs_only_itself(
+    home: Home, db: sqlite3.Connection, enqueue: Enqueue, record: dict[str, Any]
+) -> None:
+    enqueue()
+    found = read(home, db, [BEGIN, {"step": 1} | record, GOOD])
+    assert found.fetchall() == [("loss", 20, 2, 0.5), ("lr", 20, 2, 1.0)]
+    (damaged,) = queries.events(db, 1, ["damaged"])
+    assert damaged["was"] == record["kind"]
+
+
+@pytest.mark.parametrize("wrong", [{"kind": ["log"]}, {"kind": None}, {"seq": 1 << 63}], ids=str)
+def test_a_line_that_is_no_record_is_passed_over(
+    home: Home, db: sqlite3.Connection, enqueue: Enqueue, wrong: dict[str, Any]
+) -> None:
+    enqueue()
+    found = read(home, db, [BEGIN, GOOD | {"epoch": 1, "step": 10} | wrong, GOOD])
+    assert found.fetchall() == [("loss", 20, 2, 0.5), ("lr", 20, 2, 1.0)]
