@@ -118,28 +118,20 @@ _ORDER = itemgetter(0, 1, 2, 3)
 def everything(
     db: sqlite3.Connection,
     *,
-    dataset: str = "",
-    norm: str = "",
-    model: str = "",
-    method: str = "",
     checkpoint: str,
     select: str = "",
     robust: str = "aa",
     paper: bool = False,
     seeds: bool = False,
     stamp: bool = True,
+    **filters: str,
 ) -> tuple[list[Row], Seeds]:
     """Return what `rows` does; where too little is kept, every run is pooled again."""
-    kept = rows(
-        db, dataset=dataset, norm=norm, model=model, method=method, checkpoint=checkpoint,
-        select=select, robust=robust, paper=paper, seeds=seeds, stamp=stamp,
-    )  # fmt: skip
+    which: dict[str, Any] = {"checkpoint": checkpoint, "select": select, **filters}
+    kept = rows(db, robust=robust, paper=paper, seeds=seeds, stamp=stamp, **which)
     if kept is not None:
         return kept
-    found = queries.measurements(
-        db, dataset=dataset, norm=norm, model=model, method=method, checkpoint=checkpoint,
-        select=select,
-    )  # fmt: skip
+    found = queries.measurements(db, **which)
     made = compare.summarise(found, robust=robust, checkpoint=checkpoint, paper=paper)
     return list(made.rows), compare.seeds_of(found) if seeds else {}
 
