@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
+from itertools import compress
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -97,30 +97,31 @@ def emphasis(table: Table) -> dict[tuple[int, str], set[str]]:
     improved. PGD-20 and the final checkpoint take part in neither.
     """
     marked: dict[tuple[int, str], set[str]] = defaultdict(set)
-    blocks: dict[object, list[int]] = {}
+    blocks: dict[object, list[int]] = defaultdict(list)
     halves: dict[object, tuple[list[int], list[int]]] = {}
-    place = attrgetter("dataset", "source", "norm", "model")
-    for i, row in enumerate(table.rows):
-        if row.checkpoint != "best":
-            continue
-        blocks.setdefault(place(row), []).append(i)
-        halves.setdefault(but_for_rpat(row), ([], []))[row.rpat].append(i)
+    best = [(i, row) for i, row in enumerate(table.rows) if row.checkpoint == "best"]
+    for at, (_, row) in enumerate(best):
+        blocks[row.place].append(at)
+        same = but_for_rpat(row)
+        if same not in halves:
+            halves[same] = [], []
+        halves[same][row.rpat].append(at)
     pairs = [(bases, improved) for bases, improved in halves.values() if bases and improved]
-    for measure in EMPHASISED:
-        cells = map(attrgetter(measure), table.rows)
-        means = [-math.inf if cell is None else cell[0] for cell in cells]
+    of_rows = [
+        [-math.inf if cell is None else cell[0] for cell in (row.clean, row.aa, row.mean, row.nrr)]
+        for _, row in best
+    ]
+    for measure, means in zip(EMPHASISED, zip(*of_rows, strict=True), strict=False):
         for rivals in blocks.values():
-            of_rivals = [means[i] for i in rivals]
+            of_rivals = [means[at] for at in rivals]
             if len(of_rivals) - of_rivals.count(-math.inf) > 1:
-                top = max(of_rivals)
-                for i, mean in zip(rivals, of_rivals, strict=True):
-                    if mean == top:
-                        marked[i, measure].add("bold")
+                for at in compress(rivals, map(max(of_rivals).__eq__, of_rivals)):
+                    marked[best[at][0], measure].add("bold")
         for bases, improved in pairs:
-            with_rpat = max([means[i] for i in improved])
-            for i in bases:
-                if -math.inf < with_rpat <= means[i]:
-                    marked[i, measure].add("underline")
+            with_rpat = max([means[at] for at in improved])
+            for at in bases:
+                if -math.inf < with_rpat <= means[at]:
+                    marked[best[at][0], measure].add("underline")
     return dict(marked)
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from itertools import compress, repeat
+from operator import add, itemgetter, not_
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from rpat_tui import compare
 from rpat_tui.compare import Seeds
@@ -24,32 +24,25 @@ from rpat_tui.store.db import hurried, snapshot, transaction
 from rpat_tui.store.flat import lines_of
 from rpat_tui.store.pooled import Look, Member, Pooled
 from rpat_tui.store.rows import Measurement
-from rpat_tui.table import CHECKPOINTS, Cell, Row, printed
+from rpat_tui.table import CHECKPOINTS, MEASURES, Cell, Row, printed
 from rpat_tui.variants import Key, digest, pair, place_of, places, variants
 
 if TYPE_CHECKING:
     from rpat.published import Published
 
 _cell: Callable[[tuple[Any, ...]], Cell] = partial(tuple.__new__, Cell)
-"""A cell of three values, in half the time: there are thousands."""
+_row: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)
+"""Made of all their values, in a fraction of the time: there are thousands."""
 
 MOST = 1000
 """Groups out of date from which on everything is worked out: that is no slower then."""
 
 
+_AT_ONCE = 250
+"""Rows that are read at once: columns are quicker to make than rows, while they are not long."""
+
+
 # ----------------------------------------------------------------- reading
-
-
-@dataclass(slots=True)
-class _Set:
-    """Rows that look alike while they are read; `old` are kept ones that are out of date."""
-
-    rows: list[tuple[int, int, str, str, Row, str]] = field(default_factory=list)
-    """Place, place of the checkpoint, group, images, the row, digest of its config."""
-    fresh: list[tuple[Row, str]] = field(default_factory=list)
-    old: dict[tuple[str, Key], tuple[int, str, str, int]] = field(default_factory=dict)
-    """By checkpoint and key: `rpat`, digest, variant, place."""
-    named: bool = True
 
 
 def rows(
@@ -90,7 +83,7 @@ def rows(
         for kind in kinds:
             chosen = measured.chosen(select) if kind == "best" else ""
             found = pooled.read(db, asked[kind], robust, filters, seeds=seeds)
-            reading.take(found, kind, chosen, frozenset(out))
+            reading.take(found, kind, chosen, frozenset(out), seeds=seeds)
         if out:
             fresh = queries.measurements(
                 db, dataset=dataset, norm=norm, model=model, method=method,
@@ -99,20 +92,8 @@ def rows(
             if _mixed(fresh):
                 return None
             reading.work_out(db, fresh)
-        for _, look in pooled.unnamed(db, list(asked.values())):
-            if look in reading.sets:
-                reading.sets[look].named = False
-        for look, some in reading.sets.items():
-            _tell_apart(db, look, some, kinds)
-    made = [
-        entry[4]
-        for look in sorted(reading.sets, key=place_of)
-        for entry in sorted(reading.sets[look].rows, key=_ORDER)
-    ]
-    return made, reading.seeds
-
-
-_ORDER = itemgetter(0, 1, 2, 3)
+        late = {look for _, look in pooled.unnamed(db, list(asked.values()))}
+        return reading.in_order(db, late), reading.seeds
 
 
 def everything(
@@ -191,110 +172,213 @@ def _of_lex(
     return made, {(*key, "best"): compare.values_of(pool) for key, pool in pools.items()}
 
 
+class _Kept(NamedTuple):
+    """Rows of one checkpoint as they are kept, in the order of their keys."""
+
+    looks: list[Look]
+    places: list[int]
+    keys: list[Key]
+    rows: list[Row]
+
+    def only(self, chosen: Sequence[bool]) -> _Kept:
+        """Return some of the rows."""
+        return _Kept(
+            list(compress(self.looks, chosen)),
+            list(compress(self.places, chosen)),
+            list(compress(self.keys, chosen)),
+            list(compress(self.rows, chosen)),
+        )
+
+
+class _Set:
+    """Rows that look alike of which some are not as they are kept."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, Row]] = []
+        """Place and row."""
+        self.fresh: list[tuple[Row, str]] = []
+        """Rows that were worked out, each with the digest of its config."""
+        self.old: dict[tuple[str, Key], tuple[int, str, str, int]] = {}
+        """Kept rows out of date, by checkpoint and key: `rpat`, digest, variant, place."""
+
+
 class _Reading:
-    """Kept rows, and those that are worked out, as they come."""
+    """Kept rows, a column at a time, and those that are worked out."""
 
     def __init__(self, robust: str, answers: Mapping[object, Published]) -> None:
         self.robust, self.answers = robust, answers
+        self.kept: dict[str, _Kept] = {}
         self.sets: dict[Look, _Set] = {}
+        """What has to be looked at row by row."""
         self.seeds: dict[tuple[str, str, str], Any] = {}
 
-    def take(self, found: Iterable[Any], kind: str, chosen: str, out: frozenset[str]) -> None:
+    def take(
+        self, found: sqlite3.Cursor, kind: str, chosen: str, out: Collection[str], *, seeds: bool
+    ) -> None:
         """Make rows of what is kept, but for the groups that are out of date."""
-        rank = CHECKPOINTS.index(kind)
-        remarks: dict[str, tuple[str, ...]] = {"": ()}
-        printed_for: dict[object, tuple[Any, dict[str, float | None]]] = {}
-        values: dict[tuple[str, str, str], str] = {}
-        robust, sets, answers = self.robust, self.sets, self.answers
-        for (
-            group, data, dataset, source, norm, model, method, rpat, cutmix, half, config, n, runs,
-            clean, clean_std, clean_n, pgd20, pgd20_std, pgd20_n, aa, aa_std, aa_n,
-            mean, mean_std, mean_n, nrr, nrr_std, nrr_n, marks, stamp, variant, place, seeds,
-        ) in found:  # fmt: skip
-            look = (dataset, source, norm, model, method)
-            some = sets.get(look)
-            if some is None:
-                some = sets[look] = _Set()
-            if group in out:
-                some.old[kind, (group, data)] = (rpat, config, variant, place)
-                continue
-            told = remarks.get(marks)
-            if told is None:
-                told = tuple(marks.replace(measured.CHOSEN, chosen).split("\n"))
-                remarks[marks] = told
-            cells = (
-                None if clean is None else _cell((clean, clean_std, clean_n)),
-                None if pgd20 is None else _cell((pgd20, pgd20_std, pgd20_n)),
-                None if aa is None else _cell((aa, aa_std, aa_n)),
-                None if mean is None else _cell((mean, mean_std, mean_n)),
-                None if nrr is None else _cell((nrr, nrr_std, nrr_n)),
-            )
-            paper = diff = None
-            if answers and source in compare.REAL:
-                asks = (dataset, norm, model, method, rpat == 1, cutmix == 1)
-                if asks not in printed_for:
-                    answer = compare.answer(asks, kind, answers)
-                    numbers = printed(answer, kind, robust) if answer else {}
-                    printed_for[asks] = (answer, numbers)
-                paper, numbers = printed_for[asks]
-                if paper is not None:
-                    diff = compare.differences(numbers, dict(zip(_CELLS, cells, strict=True)))
-            row = Row(
-                dataset, source, norm, model, method, rpat == 1, kind, robust, n, *cells, variant,
-                group, data, told, tuple(runs.split("\n")), paper, diff, stamp=stamp, pair=half,
-            )  # fmt: skip
-            some.rows.append((place, rank, group, data, row, config))
-            if seeds:
-                values[group, data, kind] = seeds
-        texts = ",".join(values.values())
-        self.seeds |= zip(values, json.loads(f"[{texts}]"), strict=True)
+        self.kept[kind] = _Kept([], [], [], [])
+        while rows := found.fetchmany(_AT_ONCE):
+            if out:
+                for row in map(pooled.Read._make, rows):
+                    if row.group in out:
+                        old = (row.rpat, row.config, row.variant, row.place)
+                        self._set(row[2:7]).old[kind, (row.group, row.data)] = old
+                rows = [row for row in rows if row[0] not in out]
+            if rows:
+                self._take(pooled.Read._make(zip(*rows, strict=True)), kind, chosen, seeds=seeds)
+
+    def _take(self, of: pooled.Read, kind: str, chosen: str, *, seeds: bool) -> None:
+        """Make rows of columns."""
+        marks = {
+            text: tuple(text.replace(measured.CHOSEN, chosen).split("\n")) if text else ()
+            for text in set(of.marks)
+        }
+        cells = {
+            "clean": _cells(of.clean, of.clean_std, of.clean_n),
+            "pgd20": _cells(of.pgd20, of.pgd20_std, of.pgd20_n),
+            "aa": _cells(of.aa, of.aa_std, of.aa_n),
+            "mean": _cells(of.mean, of.mean_std, of.mean_n),
+            "nrr": _cells(of.nrr, of.nrr_std, of.nrr_n),
+        }
+        columns: dict[str, Iterable[object]] = {
+            "dataset": of.dataset, "source": of.source, "norm": of.norm, "model": of.model,
+            "method": of.method, "rpat": [rpat == 1 for rpat in of.rpat],
+            "checkpoint": repeat(kind), "robust": repeat(self.robust), "n": of.n, **cells,
+            "variant": of.variant, "group": of.group, "data": of.data,
+            "marks": map(marks.__getitem__, of.marks),
+            "runs": [tuple(runs.split("\n")) for runs in of.runs],
+            "stamp": of.stamp, "pair": of.pair,
+        }  # fmt: skip
+        if self.answers:
+            columns["paper"], columns["diff"] = self._beside(of, kind, cells)
+        usual = Row._field_defaults
+        every = [columns[f] if f in columns else repeat(usual[f]) for f in Row._fields]
+        kept = self.kept[kind]
+        kept.looks.extend(zip(of.dataset, of.source, of.norm, of.model, of.method, strict=True))
+        kept.places.extend(of.place)
+        kept.keys.extend(zip(of.group, of.data, strict=True))
+        kept.rows.extend(map(_row, zip(*every, strict=False)))
+        if seeds:
+            named = zip(of.group, of.data, repeat(kind), strict=False)
+            values = json.loads(f"[{','.join(of.seeds)}]")
+            self.seeds |= zip(named, values, strict=True)
+
+    def _beside(
+        self, of: pooled.Read, kind: str, cells: Mapping[str, Sequence[Cell | None]]
+    ) -> tuple[list[Published | None], list[Mapping[str, float] | None]]:
+        """Return the printed row of each of ours, and the differences from it."""
+        known: dict[object, tuple[Published | None, dict[str, float | None]]] = {}
+        papers: list[Published | None] = []
+        diffs: list[Mapping[str, float] | None] = []
+        asks = zip(of.dataset, of.norm, of.model, of.method, of.rpat, of.cutmix, strict=True)
+        for source, ask, *own in zip(of.source, asks, *cells.values(), strict=True):
+            if (source, ask) not in known:
+                question = (*ask[:4], ask[4] == 1, ask[5] == 1)
+                real = source in compare.REAL
+                paper = compare.answer(question, kind, self.answers) if real else None
+                values = {} if paper is None else printed(paper, kind, self.robust)
+                known[source, ask] = paper, values
+            paper, values = known[source, ask]
+            papers.append(paper)
+            there = dict(zip(cells, own, strict=True))
+            diffs.append(None if paper is None else compare.differences(values, there))
+        return papers, diffs
 
     def work_out(self, db: sqlite3.Connection, found: Sequence[Measurement]) -> None:
         """Pool what is out of date."""
         pools = compare.pooled(found)
         made = [compare.row_of(pool, self.robust, "", self.answers) for pool in pools.values()]
         for row, pool in zip(stamped(db, made), pools.values(), strict=True):
-            look = (row.dataset, row.source, row.norm, row.model, row.method)
-            self.sets.setdefault(look, _Set()).fresh.append((row, digest(lines_of(row.config))))
+            self._set(row[:5]).fresh.append((row, digest(lines_of(row.config))))
             self.seeds[row.group, row.data, row.checkpoint] = compare.values_of(pool)
 
+    def in_order(self, db: sqlite3.Connection, late: Collection[Look]) -> list[Row]:
+        """Return all rows in reading order.
 
-_CELLS = ("clean", "pgd20", "aa", "mean", "nrr")
+        Those that look like what is out of date, or are on the list `late`, or of which some have
+        but one of two checkpoints, are told apart anew where that may change their texts.
+        """
+        kinds = list(self.kept)
+        apart = self.sets.keys() | (set(late) if late else set()) | self._uneven()
+        looks: list[Look] = []
+        ranks: list[int] = []
+        rows: list[Row] = []
+        for kept in self.kept.values():
+            some = kept
+            if apart:
+                theirs = [look in apart for look in kept.looks]
+                for look, place, _, row in zip(*kept.only(theirs), strict=True):
+                    self._set(look).rows.append((place, row))
+                some = kept.only(list(map(not_, theirs)))
+            looks += some.looks
+            ranks += some.places
+            rows += some.rows
+        for look, of in self.sets.items():
+            told = _tell_apart(db, of, kinds, named=look not in late)
+            told.sort(key=lambda entry: (kinds.index(entry[1].checkpoint), *entry[1][15:17]))
+            looks += [look] * len(told)
+            ranks += [place for place, _ in told]
+            rows += [row for _, row in told]
+        span = max(ranks, default=0) + 1
+        first = {look: i * span for i, look in enumerate(sorted(set(looks), key=place_of))}
+        order = list(map(add, map(first.__getitem__, looks), ranks))
+        return [rows[i] for i in sorted(range(len(rows)), key=order.__getitem__)]
+
+    def _uneven(self) -> set[Look]:
+        """Return the looks of rows of which some have but one of two checkpoints."""
+        if len(self.kept) < 2:
+            return set()
+        best, final = self.kept.values()
+        if best.keys == final.keys:
+            return set()
+        one, other = (set(zip(kept.looks, kept.keys, strict=True)) for kept in (best, final))
+        return {look for look, _ in one ^ other}
+
+    def _set(self, look: tuple[Any, ...]) -> _Set:
+        return self.sets.setdefault(cast(Look, look), _Set())
 
 
-def _tell_apart(db: sqlite3.Connection, look: Look, some: _Set, kinds: Sequence[str]) -> None:
-    """Give rows that were worked out their texts and places, and the kept ones others if needed."""
-    same = some.named
+def _cells(
+    means: Sequence[Any], stds: Sequence[Any], counts: Sequence[Any]
+) -> Sequence[Cell | None]:
+    cells = map(_cell, zip(means, stds, counts, strict=True))
+    if None not in means:
+        return list(cells)
+    return [None if cell[0] is None else cell for cell in cells]
+
+
+def _tell_apart(
+    db: sqlite3.Connection, some: _Set, kinds: Sequence[str], *, named: bool
+) -> list[tuple[int, Row]]:
+    """Return rows that look alike, with their places.
+
+    Those that were worked out get texts that tell them apart, and the kept ones others if needed;
+    `named` says that those which the kept ones have count.
+    """
+    same = named
     if some.fresh or some.old:
         before = {(k, *key, old[0], old[1]) for (k, key), old in some.old.items()}
         after = {(r.checkpoint, r.group, r.data, int(r.rpat), d) for r, d in some.fresh}
         same = same and before == after
+    members = [row for _, row in some.rows] + [row for row, _ in some.fresh]
     if same and len(kinds) > 1:
         best, final = (
-            {(r.group, r.data) for r in _members(some) if r.checkpoint == kind} for kind in kinds
+            {(r.group, r.data) for r in members if r.checkpoint == kind} for kind in kinds
         )
         same = best == final
     if same:
-        for row, config in some.fresh:
-            _, _, variant, place = some.old[row.checkpoint, (row.group, row.data)]
-            some.rows.append(_entry(row._replace(variant=variant), place, config))
-        return
-    members = configured(db, _members(some))
+        told = [(row, some.old[row.checkpoint, (row.group, row.data)]) for row, _ in some.fresh]
+        return some.rows + [
+            (place, row._replace(variant=variant)) for row, (_, _, variant, place) in told
+        ]
+    members = configured(db, members)
     names = variants(members)
     ranks = places(((r.group, r.data), r.rpat, names[r.group, r.data]) for r in members)
-    some.rows = [
-        _entry(row._replace(variant=names[key]), ranks[key], "")
+    return [
+        (ranks[key], row._replace(variant=names[key]))
         for row in members
         for key in [(row.group, row.data)]
     ]
-
-
-def _members(some: _Set) -> list[Row]:
-    return [entry[4] for entry in some.rows] + [row for row, _ in some.fresh]
-
-
-def _entry(row: Row, place: int, config: str) -> tuple[int, int, str, str, Row, str]:
-    return (place, CHECKPOINTS.index(row.checkpoint), row.group, row.data, row, config)
 
 
 # ----------------------------------------------------------------- keeping
@@ -428,5 +512,5 @@ def _sources(db: sqlite3.Connection | None, rows: Sequence[Row]) -> list[list[st
 
 
 def _stamp(row: Row, sources: Sequence[str]) -> str:
-    cells = zip(_CELLS, row.cells, strict=True)
+    cells = zip(MEASURES, row.cells, strict=True)
     return stamps.of(sources, [(measure, *cell) for measure, cell in cells if cell])

@@ -71,9 +71,14 @@ class Row(NamedTuple):
     pair: str = ""
 
     @property
+    def place(self) -> tuple[str, ...]:
+        """Data set, source, norm and network: what rows that compete with each other share."""
+        return self[:4]
+
+    @property
     def cells(self) -> tuple[Cell | None, ...]:
         """The cells of `MEASURES`, in their order."""
-        return (self.clean, self.pgd20, self.aa, self.mean, self.nrr)
+        return self[9:14]
 
     def cell(self, measure: str) -> Cell | None:
         """Return the cell of one of `MEASURES`."""

@@ -6,7 +6,6 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from operator import attrgetter
 
 from rpat.config import DATASETS, METHODS, MODELS, NORMS
 from rpat_tui.store.flat import lines_of, said
@@ -149,10 +148,7 @@ def _natural(text: str) -> tuple[tuple[int, float, str], ...]:
 
 def but_for_rpat(row: Row) -> object:
     """Return what a row and its RPAT counterpart have in common."""
-    return (_place_and_images(row), row.pair or pair(row.config))
-
-
-_place_and_images = attrgetter("dataset", "source", "norm", "model", "method", "data")
+    return (*row[:5], row.data, row.pair or pair(row.config))
 
 
 def pair(config: Mapping[str, object]) -> str:

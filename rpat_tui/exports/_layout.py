@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from operator import attrgetter
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rpat import published
 from rpat.config import DATASETS, METHODS, WRAPPERS
@@ -39,12 +40,27 @@ _UNMARKED: Mapping[str, Collection[str]] = MappingProxyType({})
 _NO_ROWS: Mapping[str, tuple[int, Row]] = MappingProxyType({})
 
 
+class Entry(NamedTuple):
+    """What stands on one line: a row, or `across` the groups of columns one for each.
+
+    `place` is that of `lead`, the first of them, in the table.
+    """
+
+    place: int
+    lead: Row
+    across: Mapping[str, tuple[int, Row]] = _NO_ROWS
+
+    @property
+    def rows(self) -> Mapping[str, tuple[int, Row]]:
+        """The rows with their places, by group of columns ('' in a list)."""
+        return self.across or {"": (self.place, self.lead)}
+
+
 class Line(NamedTuple):
     """One line of a block: a row's own numbers, or below them the paper's, a difference, a test.
 
     `cells` are by the key of their column. `depth` is the indentation, `notes` the numbers of the
-    remarks under the table, `marked` what is bold or underlined. `rows` are the rows of the table
-    with their places, by group of columns ('' in a list). A tuple, as rows are.
+    remarks under the table, `marked` what is bold or underlined. A tuple, as rows are.
     """
 
     kind: str
@@ -55,7 +71,12 @@ class Line(NamedTuple):
     notes: tuple[int, ...] = ()
     n: str = ""
     marked: Mapping[str, Collection[str]] = _UNMARKED
-    rows: Mapping[str, tuple[int, Row]] = _NO_ROWS
+    entry: Entry | None = None
+
+    @property
+    def rows(self) -> Mapping[str, tuple[int, Row]]:
+        """The rows of the table with their places, by group of columns ('' in a list)."""
+        return self.entry.rows if self.entry else _NO_ROWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,20 +121,9 @@ class Page:
         return len(self.columns) + 2 + self.venues
 
 
-class _Entry(NamedTuple):
-    """What stands on one line: a row for each group of columns; '' is the only one of a list.
-
-    `lead` is the first of them.
-    """
-
-    rows: Mapping[str, tuple[int, Row]]
-    lead: Row
-
-    @property
-    def alike(self) -> tuple[object, ...]:
-        """What a row and its final checkpoint have in common."""
-        row = self.lead
-        return (row.method, row.rpat, row.variant, row.label)
+_entry: Callable[[tuple[Any, ...]], Entry] = partial(tuple.__new__, Entry)
+_line: Callable[[tuple[Any, ...]], Line] = partial(tuple.__new__, Line)
+"""Made of all their values, in a fraction of the time: there are thousands."""
 
 
 def lay_out(table: Table) -> Page:
@@ -231,27 +241,26 @@ def _key(group: str, measure: str) -> str:
     return f"{group}:{measure}" if group else measure
 
 
-def _blocks(table: Table) -> Iterator[tuple[str, list[_Entry]]]:
+def _blocks(table: Table) -> Iterator[tuple[str, list[Entry]]]:
     """Yield each block's heading and its entries: what is not spread over columns sets it apart."""
     spread = table.columns
     kept = [k for k in ("dataset", "source", "norm", "model") if k not in spread]
     if "dataset" in spread:
         kept.remove("source")
-    blocks: dict[object, list[tuple[int, Row]]] = {}
+    blocks: dict[object, list[Entry]] = defaultdict(list)
     apart = attrgetter(*kept) if kept else len
     for i, row in enumerate(table.rows):
-        blocks.setdefault(apart(row), []).append((i, row))
+        blocks[apart(row)].append(_entry((i, row, _NO_ROWS)))
     for rows in blocks.values():
-        kinds = set() if "checkpoint" in spread else {row.checkpoint for _, row in rows}
-        yield _heading(rows[0][1], kept, kinds), _entries(rows, spread)
+        kinds = set() if "checkpoint" in spread else {entry.lead.checkpoint for entry in rows}
+        yield _heading(rows[0].lead, kept, kinds), _across(rows, spread) if spread else rows
 
 
-def _entries(rows: Sequence[tuple[int, Row]], spread: Sequence[str]) -> list[_Entry]:
-    if not spread:
-        return [_Entry({"": pair}, pair[1]) for pair in rows]
+def _across(rows: Sequence[Entry], spread: Sequence[str]) -> list[Entry]:
+    """Put rows beside each other that differ in what is spread over groups of columns."""
     lines: dict[tuple[object, ...], dict[str, tuple[int, Row]]] = {}
     firsts: dict[tuple[object, ...], int] = {}
-    for i, row in rows:
+    for i, row, _ in rows:
         same = (row.method, row.label if "rpat" not in spread else "")
         first = firsts.setdefault(same, len(firsts))
         key: tuple[object, ...] = (
@@ -264,8 +273,7 @@ def _entries(rows: Sequence[tuple[int, Row]], spread: Sequence[str]) -> list[_En
             key = (*key, 0)  # rows that look alike in everything stand below each other
         lines[key][_group(row, spread)] = (i, row)
     return [
-        _Entry(lines[key], next(iter(lines[key].values()))[1])
-        for key in sorted(lines, key=_sortable)
+        Entry(*next(iter(lines[key].values())), lines[key]) for key in sorted(lines, key=_sortable)
     ]
 
 
@@ -275,18 +283,21 @@ def _sortable(key: tuple[object, ...]) -> tuple[str, ...]:
 
 def _lines(
     table: Table,
-    entries: Sequence[_Entry],
+    entries: Sequence[Entry],
     shown: Sequence[str],
     numbered: Mapping[str, int],
     marked: Mapping[int, Mapping[str, set[str]]],
 ) -> list[Line]:
     lines: list[Line] = []
     spread = table.columns
-    every = [row for entry in entries for _, row in entry.rows.values()]
+    every: Iterable[Row] = [entry.lead for entry in entries]
+    if spread:
+        every = [row for entry in entries for _, row in entry.across.values()]
     bases = {row.method for row in every if not row.rpat}
     both = len({row.checkpoint for row in every}) > 1 and "checkpoint" not in spread
     beside = "rpat" not in spread
-    above: _Entry | None = None
+    above: Entry | None = None
+    notes_of = _Notes(numbered)
     for entry in entries:
         row = entry.lead
         nested = row.rpat and beside and row.method in bases
@@ -304,14 +315,13 @@ def _lines(
         if spread:
             lines.append(_spread_line(table, entry, depth, label, variant, shown, numbered, marked))
         else:
-            i = entry.rows[""][0]
             cells = _cells(table, row, shown)
             if table.venues:
                 cells["venue"] = venue(row)
-            notes = _notes(row, numbered) if row.marks and numbered else ()
-            marks = marked.get(i, _UNMARKED)
-            n = str(row.n)
-            lines.append(Line("row", depth, label, cells, variant, notes, n, marks, entry.rows))
+            notes, marks = notes_of[row.marks], marked.get(entry.place, _UNMARKED)
+            lines.append(
+                _line(("row", depth, label, cells, variant, notes, str(row.n), marks, entry))
+            )
         if row.paper is not None or spread:
             lines += _paper_lines(table, entry, depth + 1, shown)
         if table.tests:
@@ -320,17 +330,19 @@ def _lines(
     return lines
 
 
-def _continues(above: _Entry, entry: _Entry) -> bool:
+def _continues(above: Entry, entry: Entry) -> bool:
     """Return whether an entry is the final checkpoint of the one above."""
     one, other = above.lead, entry.lead
-    if list(above.rows) == list(entry.rows) == [""]:
-        return (one.group, one.data, *above.alike) == (other.group, other.data, *entry.alike)
-    return above.alike == entry.alike
+    if not above.across and (one.group, one.data) != (other.group, other.data):
+        return False
+    return (one.method, one.rpat, one.variant, one.label) == (
+        other.method, other.rpat, other.variant, other.label,
+    )  # fmt: skip
 
 
 def _spread_line(
     table: Table,
-    entry: _Entry,
+    entry: Entry,
     depth: int,
     label: str,
     variant: str,
@@ -339,13 +351,13 @@ def _spread_line(
     marked: Mapping[int, Mapping[str, set[str]]],
 ) -> Line:
     """Return the line of an entry with a row for each group of columns."""
-    counts = [str(row.n) for _, row in entry.rows.values()]
+    counts = [str(row.n) for _, row in entry.across.values()]
     cells: dict[str, str] = {}
     marks: dict[str, set[str]] = {}
     notes: dict[int, None] = {}
-    for g, (i, row) in entry.rows.items():
+    for g, (i, row) in entry.across.items():
         title = _group_title(row, table.columns)
-        notes |= dict.fromkeys(_notes(row, numbered, f"{title}: "))
+        notes |= dict.fromkeys(_Notes(numbered, f"{title}: ")[row.marks])
         cells |= {_key(g, m): text for m, text in _cells(table, row, shown).items()}
         marks |= {_key(g, m): found for m, found in marked.get(i, {}).items() if m in shown}
     if table.venues:
@@ -359,14 +371,21 @@ def _spread_line(
         cells=cells,
         n=counts[0] if len(set(counts)) == 1 else "/".join(counts),
         marked=marks,
-        rows=entry.rows,
+        entry=entry,
     )
 
 
-def _notes(row: Row, numbered: Mapping[str, int], before: str = "") -> tuple[int, ...]:
-    """Return the numbers of a row's remarks, but for those that all rows share."""
-    found = [numbered.get(before + mark) for mark in row.marks]
-    return tuple(dict.fromkeys(number for number in found if number is not None))
+class _Notes(dict[tuple[str, ...], tuple[int, ...]]):
+    """The numbers of a row's remarks, but for those that all rows share, by the remarks."""
+
+    def __init__(self, numbered: Mapping[str, int], before: str = "") -> None:
+        super().__init__({(): ()})
+        self.numbered, self.before = numbered, before
+
+    def __missing__(self, marks: tuple[str, ...]) -> tuple[int, ...]:
+        found = [self.numbered.get(self.before + mark) for mark in marks]
+        self[marks] = tuple(dict.fromkeys(number for number in found if number is not None))
+        return self[marks]
 
 
 def _cells(table: Table, row: Row, shown: Sequence[str]) -> dict[str, str]:
@@ -427,7 +446,7 @@ def _heading(row: Row, kept: Collection[str], checkpoints: Collection[str]) -> s
     return " · ".join(parts)
 
 
-def _paper_lines(table: Table, entry: _Entry, depth: int, shown: Sequence[str]) -> list[Line]:
+def _paper_lines(table: Table, entry: Entry, depth: int, shown: Sequence[str]) -> list[Line]:
     """Return the printed numbers, bold and underlined as among all printed ones, and below them
     the differences."""
     row = entry.lead
@@ -435,7 +454,7 @@ def _paper_lines(table: Table, entry: _Entry, depth: int, shown: Sequence[str]) 
         lines = [_printed_line(row.paper, row.checkpoint, row.robust, tuple(shown), depth)]
         diffs = _differences(row, table.tolerance, shown) if row.diff else {}
     else:
-        beside = {g: row for g, (_, row) in entry.rows.items() if row.paper is not None}
+        beside = {g: row for g, (_, row) in entry.across.items() if row.paper is not None}
         if not beside:
             return []
         cells: dict[str, str] = {}
@@ -498,7 +517,7 @@ def _printed_marks(number_of_table: int) -> dict[tuple[tuple[object, ...], str],
     return {(_identity(known[i]), m): marks for (i, m), marks in marked.items()}
 
 
-def _test_lines(table: Table, entry: _Entry, depth: int, shown: Sequence[str]) -> list[Line]:
+def _test_lines(table: Table, entry: Entry, depth: int, shown: Sequence[str]) -> list[Line]:
     cells = {}
     for g, (_, row) in entry.rows.items():
         for m, test in table.tests_of(row).items():

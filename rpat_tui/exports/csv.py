@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import TextIO
 
 from rpat_tui.compare import verdict
+from rpat_tui.exports._columns import batched, columns_of
 from rpat_tui.exports._origin import Exported
 from rpat_tui.table import MEASURES, Row, Table
 
@@ -28,7 +31,8 @@ def write(table: Table, out: TextIO) -> None:
     if table.asked:
         header += ["asked", "provenance", "provenance_row"]
     lines.writerow(header)
-    lines.writerows([_fields(row, table) for row in table.rows])
+    for rows in batched(table.rows):
+        lines.writerows(zip(*_columns(rows, table), strict=False))
 
 
 def read(text: str) -> list[Exported]:
@@ -49,27 +53,34 @@ def read(text: str) -> list[Exported]:
     return [Exported(rows[0]["asked"], rows[0].get("provenance") or "", cells)]
 
 
-def _fields(row: Row, table: Table) -> list[object]:
-    clean, pgd20, aa, mean, nrr = row.cells
-    fields: list[object] = [
-        row.dataset, row.source, row.norm, row.model, row.method,
-        "true" if row.rpat else "false", row.checkpoint, row.robust, row.n,
-        *(clean or _NO_CELL), *(pgd20 or _NO_CELL), *(aa or _NO_CELL),
-        *(mean or _NO_CELL), *(nrr or _NO_CELL),
-        row.variant, row.group, "; ".join(row.marks), " ".join(row.runs),
+def _columns(rows: Sequence[Row], table: Table) -> list[Iterable[object]]:
+    """Return the fields of some rows, a column at a time."""
+    of = columns_of(rows)
+    cells = [
+        part
+        for column in (of.clean, of.pgd20, of.aa, of.mean, of.nrr)
+        for part in zip(*[cell or _NO_CELL for cell in column], strict=True)
+    ]
+    columns: list[Iterable[object]] = [
+        of.dataset, of.source, of.norm, of.model, of.method,
+        ["true" if rpat else "false" for rpat in of.rpat], of.checkpoint, of.robust, of.n,
+        *cells, of.variant, of.group, map("; ".join, of.marks), map(" ".join, of.runs),
     ]  # fmt: skip
     if table.suite:
-        fields += [row.label, *(row.open.get(m) for m in MEASURES)]
+        columns += [of.label, *([open.get(m) for open in of.open] for m in MEASURES)]
     if table.paper:
-        diff, printed = row.diff or {}, row.printed()
-        fields += [printed[m] for m in MEASURES]
-        fields += [diff.get(m) for m in MEASURES]
-        fields += [verdict(diff[m], table.tolerance) if m in diff else None for m in MEASURES]
+        printed = [row.printed() for row in rows]
+        columns += [[values[m] for values in printed] for m in MEASURES]
+        columns += [[diff.get(m) if diff else None for diff in of.diff] for m in MEASURES]
+        columns += [
+            [verdict(diff[m], table.tolerance) if diff and m in diff else None for diff in of.diff]
+            for m in MEASURES
+        ]
     if table.tests:
-        found = table.tests_of(row)
-        tests = [found.get(m) for m in MEASURES]
-        fields += [test and (test.name or test.reason) for test in tests]
-        fields += [test and test.corrected for test in tests]
+        tests = [table.tests_of(row) for row in rows]
+        found = [[of_row.get(m) for of_row in tests] for m in MEASURES]
+        columns += [[test and (test.name or test.reason) for test in column] for column in found]
+        columns += [[test and test.corrected for test in column] for column in found]
     if table.asked:
-        fields += [table.asked, table.stamp, row.stamp]
-    return fields
+        columns += [repeat(table.asked), repeat(table.stamp), of.stamp]
+    return columns

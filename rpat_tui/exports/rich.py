@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import compress, repeat
-from operator import sub
 from typing import TYPE_CHECKING, TextIO
 
 from rpat_tui.exports._layout import NO_RUN, Line, Page, lay_out
@@ -49,17 +48,18 @@ class _Column:
     width: int
     spread: str
 
-    def padded(self, texts: Iterable[str]) -> list[str]:
+    def padded(self, texts: Sequence[str]) -> list[str]:
         """Return texts that fit, each as wide as the column with the gap before it."""
         if self.spread != " ± ":
             texts = [text.replace(" ± ", self.spread) for text in texts]
         room, width = self.room, self.width + _GAP - 1
-        return [
-            text.rjust(room if (point := text.find(".")) < 0 else room + len(text) - point).ljust(
-                width
-            )
-            for text in texts
-        ]
+        shapes = list(_shapes(texts))
+        pads = {
+            (size, point): " " * (room - (size if point < 0 else point))
+            for size, point in set(shapes)
+        }
+        before = map(pads.__getitem__, shapes)
+        return [(pad + text).ljust(width) for pad, text in zip(before, texts, strict=True)]
 
     def fit(self, text: str) -> str:
         """Pad a text, gap included, so that the points of a column stand below each other."""
@@ -194,16 +194,19 @@ def _column(title: str, texts: tuple[list[str], list[str]], spread: str) -> _Col
     for spare, some in enumerate(texts):
         if spread != " ± ":
             some = [text.replace(" ± ", spread) for text in some]
-        points = list(map(str.find, some, repeat(".")))
-        if -1 in points:
-            without = [len(t) for t, p in zip(some, points, strict=True) if p < 0]
-            left = max(left, max(without) - spare)
-            some = [t for t in some if "." in t]
-            points = [p for p in points if p >= 0]
-        left = max(left, max(points, default=0) - spare)
-        right = max(right, max(map(sub, map(len, some), points), default=0))
+        for size, point in set(_shapes(some)):
+            left = max(left, (size if point < 0 else point) - spare)
+            right = max(right, size - point if point >= 0 else 0)
     width = max(left + right, *map(len, header.split("\n")), 1)
     return _Column(header, width - right + _GAP - 1, width, spread)
+
+
+def _shapes(texts: Sequence[str]) -> Iterable[tuple[int, int]]:
+    """Return the length of each text, and where its decimal point is; -1 is nowhere.
+
+    Of thousands of texts there are but a few.
+    """
+    return zip(map(len, texts), map(str.find, texts, repeat(".")), strict=True)
 
 
 class _Texts:

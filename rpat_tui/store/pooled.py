@@ -70,6 +70,44 @@ class Pooled(NamedTuple):
     place: int = 0
 
 
+class Read(NamedTuple):
+    """What `read` yields, on one robust basis; also, of many rows, a column in each place."""
+
+    group: Any
+    data: Any
+    dataset: Any
+    source: Any
+    norm: Any
+    model: Any
+    method: Any
+    rpat: Any
+    cutmix: Any
+    pair: Any
+    config: Any
+    n: Any
+    runs: Any
+    clean: Any
+    clean_std: Any
+    clean_n: Any
+    pgd20: Any
+    pgd20_std: Any
+    pgd20_n: Any
+    aa: Any
+    aa_std: Any
+    aa_n: Any
+    mean: Any
+    mean_std: Any
+    mean_n: Any
+    nrr: Any
+    nrr_std: Any
+    nrr_n: Any
+    marks: Any
+    stamp: Any
+    variant: Any
+    place: Any
+    seeds: Any
+
+
 class Member(NamedTuple):
     """One of the rows that look alike, with what tells them apart."""
 
@@ -103,8 +141,11 @@ def out_of_date(db: sqlite3.Connection) -> list[str]:
 
 def read(
     db: sqlite3.Connection, asked: str, robust: str, filters: Mapping[str, str], *, seeds: bool
-) -> Iterator[tuple[object, ...]]:
-    """Yield kept rows on a basis; `filters` are columns, `seeds` asks for the values behind."""
+) -> sqlite3.Cursor:
+    """Ask for kept rows on a basis, each the values of a `Read`, by group and images.
+
+    `filters` are columns, `seeds` asks for the values behind.
+    """
     columns = (
         "group_key, data_key, dataset, source, norm, model, method, rpat, cutmix, pair, config, n, "
         "runs, clean, clean_std, clean_n, pgd20, pgd20_std, pgd20_n, aa, aa_std, aa_n, "
@@ -114,7 +155,8 @@ def read(
     )
     clause = "".join(f" and {column} = ?" for column in filters)
     return db.execute(
-        f"select {columns} from pooled where asked = ?{clause}", [asked, *filters.values()]
+        f"select {columns} from pooled where asked = ?{clause} order by group_key, data_key",
+        [asked, *filters.values()],
     )
 
 
