@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rich.text import Text
 
-from rpat_tui import gaps, pools
+from rpat.errors import ConfigError
+from rpat_tui import exports, gaps, paper_table, pools
 from rpat_tui.compare import Reached, Seeds, verdict
 from rpat_tui.contrast import against_base
 from rpat_tui.exports._layout import (
@@ -54,6 +56,8 @@ class Ask:
     """The columns that are shown."""
     layout: str = "long"
     """`paper`: data sets beside each other."""
+    remote: tuple[str, ...] = ()
+    """The other machines whose runs are in it."""
 
     @property
     def filters(self) -> dict[str, str]:
@@ -61,16 +65,18 @@ class Ask:
         named = {k: getattr(self, k) for k in ("dataset", "norm", "model", "method")}
         return {key: value for key, value in named.items() if value}
 
+    def of_command(self) -> paper_table.Ask:
+        """Return what `rpat table` is asked for the same table; it shows every column."""
+        return paper_table.Ask(
+            dataset=self.dataset, norm=self.norm, model=self.model, method=self.method,
+            checkpoint="final" if self.rule == "final" else None,
+            select="" if self.rule in CHECKPOINTS else self.rule,
+            robust=self.robust, paper=self.paper, layout=self.layout, remote=self.remote,
+        )  # fmt: skip
+
     def command(self) -> str:
         """Return the command that prints the same table."""
-        words = ["rpat table", *(f"--{key} {value}" for key, value in self.filters.items())]
-        if self.rule == "final":
-            words.append("--checkpoint final")
-        elif self.rule != "best":
-            words.append(f"--select {self.rule}")
-        words += ["--robust pgd20"] * (self.robust != "aa") + ["--paper"] * self.paper
-        words += [f"--layout {self.layout}"] * (self.layout != "long")
-        return " ".join(words)
+        return self.of_command().command()
 
     def fill_command(self) -> str:
         """Return the command that queues what the table lacks."""
@@ -126,6 +132,23 @@ def read(db: sqlite3.Connection, ask: Ask) -> Answer:
             brings={p.n: _brings(p.attacks or ends[p.n], ask.robust) for p in waiting},
             tests=against_base(table, values),
         )  # fmt: skip
+
+
+def exported(db: sqlite3.Connection, ask: Ask, layout: str, why: str = "") -> tuple[str, str]:
+    """Return the file that `rpat table --format` would write, in the reader's thread.
+
+    Where no command makes the same table again, `why` or else the second value says why not, and
+    the file names none. Rows that have no numbers yet are left out.
+    """
+    try:
+        table = paper_table.build(db, ask.of_command())
+    except ConfigError as error:  # a filter that other machines or releases know
+        why, table = why or str(error), read(db, ask).table
+        rows = tuple(row for row in table.rows if row.n)
+        table = replace(table, rows=rows, columns=LAYOUTS[ask.layout])
+    out = io.StringIO()
+    exports.write(layout, replace(table, asked="") if why else table, out)
+    return out.getvalue(), why
 
 
 # ----------------------------------------------------------------- lines

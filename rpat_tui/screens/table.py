@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import sqlite3
 import time
 from dataclasses import replace
@@ -18,7 +17,6 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static
 
 from rpat.errors import RpatError
-from rpat_tui import exports
 from rpat_tui.contrast import RULE_TITLES, RULES
 from rpat_tui.exports._layout import NO_RUN, TITLES
 from rpat_tui.gaps import Plan, fill
@@ -35,8 +33,9 @@ from rpat_tui.table import MEASURES
 from rpat_tui.widgets.papertable import Layout, PaperTable
 
 EVERYTHING = "everything"
-FORMATS = {"md": "md", "latex": "tex", "csv": "csv", "json": "json"}
+FORMATS = {"md": "md", "latex": "tex", "csv": "csv", "json": "json", "html": "html"}
 """Formats of the export, and how their files end."""
+DEMO_GOES = "the runs of the demo are deleted with it"
 LISTED = 10
 """Parts of a plan that a question names."""
 FRAMED = 110
@@ -118,7 +117,12 @@ class TableScreen(Page):
     def on_mount(self) -> None:
         """Begin in the table, laid out as it was."""
         layout = self.rpat.remembered.get("table", "layout", "long")
-        self.ask = replace(self.ask, layout=layout if layout in LAYOUTS else "long")
+        far = self.rpat.elsewhere.view.places if self.rpat.elsewhere is not None else []
+        self.ask = replace(
+            self.ask,
+            layout=layout if layout in LAYOUTS else "long",
+            remote=tuple(place.name for place in far),
+        )
         self.table.focus()
 
     @property
@@ -381,18 +385,18 @@ class TableScreen(Page):
             self.run_worker(self._write(layout), exclusive=False)
 
     async def _write(self, layout: str) -> None:
-        """Write what `rpat table` would print; rows without numbers are left out."""
-        table = self.answer.table
-        rows = tuple(row for row in table.rows if row.n)
-        table = replace(table, rows=rows, columns=LAYOUTS[self.ask.layout])
-        out = io.StringIO()
-        exports.get(layout).write(table, out)
+        """Write what `rpat table` would print, so that it can be verified like that."""
+        ask, why = self.ask, DEMO_GOES * (self.rpat.replay is not None)
         try:
-            path = await asyncio.to_thread(save, "table", FORMATS[layout], out.getvalue())
+            text, why = await self.rpat.reader.read(lambda db: paper.exported(db, ask, layout, why))
+            path = await asyncio.to_thread(save, "table", FORMATS[layout], text)
         except RpatError as error:
             self.app.notify(str(error), severity="error")
             return
-        self.app.notify(str(path), title="written")
+        said = [str(path)]
+        said += ["with the columns that are hidden here"] * (ask.measures != MEASURES)
+        said += [f"rpat table --verify cannot read it: {why}"] * bool(why)
+        self.app.notify("\n".join(said), title="written")
 
     def action_copy(self) -> None:
         """Copy the command that prints the same."""

@@ -19,6 +19,7 @@ from rpat_tui.launch.cards import Driver
 from rpat_tui.replay import Replay
 from rpat_tui.store.rows import Line, Stat
 from rpat_tui.widgets.runtable import RunTable
+from tests.console.conftest import rpat as rpat
 
 
 @pytest.fixture

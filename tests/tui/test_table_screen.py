@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import re
-from dataclasses import replace
+import sqlite3
 from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
 
 from rpat.rundir import RunDir
-from rpat_tui import exports
 from rpat_tui.app import RpatApp
-from rpat_tui.compare import summarise
 from rpat_tui.home import Home
 from rpat_tui.launch import frozen, worker
 from rpat_tui.remembered import Remembered
+from rpat_tui.replay import Replay
 from rpat_tui.screens.ask import Ask
+from rpat_tui.screens.paper import Ask as TableAsk
 from rpat_tui.screens.runs import RunsScreen
-from rpat_tui.screens.table import TableScreen
+from rpat_tui.screens.table import FORMATS, TableScreen
 from rpat_tui.store import db as database
-from rpat_tui.store import queries
 from rpat_tui.widgets.papertable import Figure, Layout, PaperTable, TableLine
+from tests.console.conftest import Rpat
 from tests.tui.driving import driven, press, rest, said, seen, until
 from tests.tui.stored import copied, drive, paper_home, small_home
 
@@ -248,7 +247,7 @@ def test_a_window_that_becomes_narrow_says_so_and_finds_back(
 
 
 def test_the_layout_is_remembered_copied_and_exported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_starts: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_starts: None, rpat: Rpat
 ) -> None:
     own = paper_home(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -272,11 +271,8 @@ def test_the_layout_is_remembered_copied_and_exported(
 
     for what in (check, again, at_last):
         driven(own, what, remembered=Remembered(own))
-    with database.opened(own) as db:
-        made = summarise(queries.measurements(db, checkpoint="best"), checkpoint="best")
-    out = io.StringIO()
-    exports.get("md").write(replace(made, columns=("dataset",)), out)
-    assert (tmp_path / "table.md").read_text("utf-8") == out.getvalue()
+    printed = rpat("table", "--layout", "paper", "--format", "md", "--home", str(own.path))
+    assert (tmp_path / "table.md").read_text("utf-8") == printed.out
 
 
 def test_the_papers_numbers_stand_below_ours_side_by_side(paper: Home) -> None:
@@ -308,27 +304,85 @@ def test_enter_shows_the_runs_behind_a_row(home: Home) -> None:
     drive(home, check)
 
 
-def test_an_exported_file_is_what_the_command_prints(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("keys", "words"), [
+    ((), ()),
+    (("slash", *"method pgd", "enter", "b", "b", "R", "P", "v"),
+     ("--method", "pgd-at", "--select", "pgd", "--robust", "pgd20", "--paper",
+      "--layout", "paper")),
+])  # fmt: skip
+def test_an_exported_file_is_what_the_command_prints_and_can_be_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_starts: None, rpat: Rpat,
+    keys: tuple[str, ...], words: tuple[str, ...],
+) -> None:  # fmt: skip
+    own = small_home(tmp_path)
+    monkeypatch.setenv("RPAT_HOME", str(own.path))
+    monkeypatch.chdir(tmp_path)
+
+    async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        await opened(pilot, app)
+        await press(pilot, *keys)
+        for layout in ("md", *FORMATS):
+            await press(pilot, "e", *layout, "enter")
+        assert said(app).splitlines()[-1] == str(tmp_path / f"table.{FORMATS[layout]}")
+
+    driven(own, check, (160, 40))
+    assert (tmp_path / "table-2.md").exists()
+    for layout, ending in FORMATS.items():
+        file = tmp_path / f"table.{ending}"
+        assert file.read_text("utf-8") == rpat("table", *words, "--format", layout).out
+        assert rpat("table", "--verify", file.name).code == 0
+    with database.opened(own) as db:
+        db.execute("update evaluations set clean = clean + 1 where run = 1")
+    drifted = rpat("table", "--verify", "table.md")
+    assert (drifted.code, " Clean: " in drifted.out) == (1, True), drifted
+
+
+def test_the_command_names_the_other_machines_that_are_shown() -> None:
+    ask = TableAsk(rule="final", remote=("box", "lab"))
+    assert ask.command() == "rpat table --checkpoint final --remote box --remote lab"
+
+
+def test_a_file_that_no_command_makes_again_says_so_and_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nothing_starts: None
+) -> None:
+    own = small_home(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with sqlite3.connect(own.database) as db:
+        db.execute("update runs set dataset = 'cifar11' where method = 'trades'")
+
+    async def check(pilot: Pilot[int], app: RpatApp) -> None:
+        await opened(pilot, app)
+        await press(pilot, "slash", *"cifar11", "enter", "x", *"hide AA", "enter")
+        await press(pilot, "e", *"md", "enter")
+        path, columns, why = said(app).splitlines()
+        assert path == str(tmp_path / "table.md")
+        assert columns == "with the columns that are hidden here"
+        assert why.startswith(
+            "rpat table --verify cannot read it: --dataset 'cifar11' is not known"
+        )
+
+    driven(own, check)
+    text = (tmp_path / "table.md").read_text("utf-8")
+    assert "| TRADES" in text
+    assert "PGD-AT" not in text
+    assert "made by" not in text
+
+
+def test_a_table_of_the_demo_is_exported_without_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: Home, nothing_starts: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
     async def check(pilot: Pilot[int], app: RpatApp) -> None:
-        told: list[str] = []
-        monkeypatch.setattr(app, "notify", lambda text, **_: told.append(text))
+        app.replay = Replay(shared)
         await opened(pilot, app)
-        for layout in ("md", "md", "latex", "csv", "json"):
-            await press(pilot, "e", *layout, "enter")
-        assert told[-1] == str(tmp_path / "table.json")
+        await press(pilot, "e", *"csv", "enter")
+        assert "cannot read it: the runs of the demo are deleted with it" in said(app)
 
-    drive(home, check, (160, 40))
-    assert (tmp_path / "table-2.md").exists()
-    with database.opened(home) as db:
-        made = summarise(queries.measurements(db, checkpoint="best"), checkpoint="best")
-    for layout, name in (("md", "table.md"), ("latex", "table.tex"), ("json", "table.json")):
-        out = io.StringIO()
-        exports.get(layout).write(made, out)
-        assert (tmp_path / name).read_text() == out.getvalue()
+    driven(shared, check)
+    text = (tmp_path / "table.csv").read_text("utf-8")
+    assert len(text.splitlines()) > 1
+    assert "asked" not in text
 
 
 def test_ascii_stays_ascii(home: Home) -> None:
