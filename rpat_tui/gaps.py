@@ -132,12 +132,11 @@ def _of_row(row: Row, runs: Sequence[Mapping[str, Any]], seeds: int, attack: str
     dead = {run["seed"] for run in runs} - alive
     free = [seed for seed in range(len(alive | dead) + seeds) if seed not in alive | dead]
     more = [*sorted(dead), *free][: max(seeds - len(alive), 0)]
-    changes: dict[str, Any] = {}
     if ATTACKS.index(attack) < ATTACKS.index(base.eval.attack):
-        changes = {"eval.attack": attack}
+        base = base.override({"eval.attack": attack})
     return [
         Want(
-            configs=(base.override({**changes, "seed": seed}),),
+            configs=(replace(base, seed=seed),),
             attacks=() if attack == "none" else (attack,),
             checkpoints=(row.checkpoint,),
         )

@@ -37,15 +37,14 @@ def fill(
     from rpat.config import DATASETS, MODELS, NORMS
     from rpat.errors import ConfigError
     from rpat.knobs import unknown
-    from rpat_tui import gaps
-    from rpat_tui.compare import summarise
-    from rpat_tui.contrast import measured_at
+    from rpat_tui import gaps, pools
     from rpat_tui.glyphs import clock
     from rpat_tui.holes import named
     from rpat_tui.launch.box import rules
     from rpat_tui.launch.cards import Driver
     from rpat_tui.store.pending import pending
     from rpat_tui.store.queue import name_of
+    from rpat_tui.table import Table
 
     for flag, value, known in (
         ("--dataset", dataset, ["", *DATASETS]),
@@ -60,9 +59,12 @@ def fill(
         return
     with reading(home) as (place, db):
         which = {"dataset": dataset, "norm": norm, "model": model}
-        measured = measured_at(db, checkpoint, **which, method=method)
+        rows, _ = pools.everything(
+            db, dataset=dataset, norm=norm, model=model, method=method, checkpoint=checkpoint,
+            stamp=False,
+        )  # fmt: skip
         waiting = [p for p in pending(db, **which) if method in ("", p.subject.method)]
-        made = summarise(measured, checkpoint=checkpoint)
+        made = Table(rows=tuple(rows), checkpoint=checkpoint)
         table, _ = gaps.with_open(db, made, waiting, checkpoint)
         slots = len(Driver().read()) or max(rules().cpu_slots, 1)
         plan = gaps.plan(place, db, table.rows, seeds=seeds, attack=attack, slots=slots)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
+from typing import Any
 
 import pytest
 
 from rpat.recipes import recipe
-from rpat_tui import gaps
+from rpat_tui import gaps, pools
 from rpat_tui.compare import summarise
 from rpat_tui.home import Home
 from rpat_tui.launch import frozen, worker
@@ -16,6 +18,8 @@ from rpat_tui.store.db import transaction
 from rpat_tui.store.pending import pending
 from rpat_tui.store.queue import move
 from tests.console.conftest import Rpat, refused
+from tests.console.test_kept_rows import changes, trained
+from tests.console.test_kept_rows_on_screen import all_told_apart, queued
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +99,43 @@ def test_the_command_says_what_it_would_queue_and_queues_it_once(
     assert "nothing is missing: 2 rows" in rpat("fill", "--attack", "pgd").out
     assert {"fill"} == {tag for row in queries.runs(db)[:4] for tag in row["tags"]}
     assert len(queries.runs(db)) == 6
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_kept_rows_lack_is_what_rows_that_are_pooled_again_lack(
+    home: Home, db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, rpat: Rpat, seed: int
+) -> None:
+    asks = [(), ("--checkpoint", "final", "--method", "mart"), ("--dataset", "cifar100")]
+    asks = [("fill", *ask, "--seeds", "4", "--dry-run", "--json") for ask in asks]
+    chance = random.Random(seed)
+    trained(home, db, seed)
+    first = queued(home, db)[0]
+    db.execute("update runs set state = 'running', epoch = 2 where n = ?", (first,))
+    for _ in range(4):
+        able = changes(home, db, chance)
+        happened = chance.choice(list(able))
+        able[happened]()
+        found = [rpat(*ask).out for ask in asks]
+        with monkeypatch.context() as patch:
+            patch.setattr(pools, "rows", lambda *_, **__: None)
+            patch.setattr(gaps, "_among", all_told_apart)
+            assert found == [rpat(*ask).out for ask in asks], happened
+        assert '"do": "evaluate"' in found[0] or '"do": "train"' in found[0]
+
+
+def test_filling_kept_rows_pools_no_run(
+    home: Home, db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, rpat: Rpat
+) -> None:
+    trained(home, db)
+    assert pools.keep(db)
+    measurements = queries.measurements
+
+    def of_named_runs(*args: Any, **which: Any) -> list[Any]:
+        assert "numbers" in which, "pooled again"
+        return measurements(*args, **which)
+
+    monkeypatch.setattr(queries, "measurements", of_named_runs)
+    assert "would be queued" in rpat("fill", "--dry-run").out
 
 
 def test_where_no_run_is_nothing_is_missing(nowhere: object, rpat: Rpat) -> None:
