@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rpat.errors import ConfigError
 from rpat.knobs import unknown
 from rpat_tui.store.rows import Measurement
-from rpat_tui.table import CHECKPOINTS, MEASURES, TOLERANCE, Cell, Row, Table, printed
+from rpat_tui.table import CHECKPOINTS, TOLERANCE, Cell, Row, Table, printed
 from rpat_tui.variants import but_for_rpat, reading_order, variants
 
 if TYPE_CHECKING:
@@ -207,18 +207,16 @@ _NEITHER = (None, None)
 
 def by_measure(values: Values, robust: str) -> dict[str, dict[int, float]]:
     """Return what each seed of one row reached, by measure; Mean and NRR from both accuracies."""
-    found: dict[str, dict[int, float]] = {m: {} for m in MEASURES}
-    for seed, clean, pgd20, aa in values:
-        other = aa if robust == "aa" else pgd20
-        if clean is not None:
-            found["clean"][seed] = clean
-            if other is not None:
-                found["mean"][seed], found["nrr"][seed] = mean_nrr(clean, other)
-        if pgd20 is not None:
-            found["pgd20"][seed] = pgd20
-        if aa is not None:
-            found["aa"][seed] = aa
-    return found
+    clean = {value[0]: value[1] for value in values if value[1] is not None}
+    pgd20 = {value[0]: value[2] for value in values if value[2] is not None}
+    aa = {value[0]: value[3] for value in values if value[3] is not None}
+    other = aa if robust == "aa" else pgd20
+    both = {seed: mean_nrr(c, other[seed]) for seed, c in clean.items() if seed in other}
+    return {
+        "clean": clean, "pgd20": pgd20, "aa": aa,
+        "mean": {seed: pair[0] for seed, pair in both.items()},
+        "nrr": {seed: pair[1] for seed, pair in both.items()},
+    }  # fmt: skip
 
 
 def by_newest(pool: Iterable[Measurement]) -> dict[int, Measurement]:

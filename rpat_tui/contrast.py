@@ -183,10 +183,10 @@ def against_base(table: Table, values: Seeds) -> dict[tuple[str, str], Test]:
             by_measure(values.get((r.group, r.data, r.checkpoint), ()), table.robust)
             for r in (base, row)
         )
-        for name in MEASURES:
-            if one[name] and other[name]:
-                key = (f"{row.group} {row.data} {row.checkpoint}", name)
-                pairs[key] = (one[name], other[name])
+        key = f"{row.group} {row.data} {row.checkpoint}"
+        for name, with_rpat in other.items():
+            if (without := one[name]) and with_rpat:
+                pairs[key, name] = without, with_rpat
     return statistics.all_together(pairs)
 
 
